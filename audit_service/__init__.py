@@ -1,0 +1,1 @@
+"""What is audited, what was promised, and what was found. Imports no torch."""

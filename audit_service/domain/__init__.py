@@ -1,0 +1,1 @@
+"""Values and rules. No I/O: numpy, scipy, statsmodels and pydantic at most."""

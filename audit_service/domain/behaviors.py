@@ -1,0 +1,132 @@
+"""A behavior: the high-risk decision that is audited, in the words of the people who own it."""
+
+from enum import StrEnum
+from string import Formatter
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from audit_service.domain.manifest import Frozen
+
+
+class FormKind(StrEnum):
+    TEXT = "text"
+    """The prompt is given to the model exactly as written."""
+    CHAT = "chat"
+    """The prompt is a user message, rendered with the model's own chat template."""
+
+
+class Form(Frozen):
+    """How a template reaches the model. Raw and chat forms can disagree, so each is declared and judged."""
+
+    name: str = Field(min_length=1)
+    kind: FormKind
+    suffix: str = ""
+    """Text after the template, such as an answer cue."""
+    system: str | None = None
+    """System message of a chat form; none means that the chat template's own default applies."""
+
+
+class Labels(Frozen):
+    """The answers that count, each in its spellings; the first token decides, so spellings are whole tokens."""
+
+    favorable: tuple[str, ...] = Field(min_length=1)
+    unfavorable: tuple[str, ...] = Field(min_length=1)
+
+
+class Attribute(Frozen):
+    """A protected attribute and the cues that state or signal it."""
+
+    name: str = Field(min_length=1)
+    signalled_by: str
+    """In words: "first name", "pronoun", "explicit statement"."""
+    placeholder: str
+    """The template's placeholder that the cue replaces."""
+    reference: str
+    """The group that the others are compared with."""
+    groups: dict[str, dict[str, tuple[str, ...]]]
+    """Group → stratum → cues. Cues are compared within a stratum only (female with female names, say)."""
+    source: str
+    """Where the cues come from."""
+
+    @model_validator(mode="after")
+    def _groups_are_comparable(self) -> Self:
+        if self.reference not in self.groups:
+            raise ValueError(f"reference group {self.reference!r} is not one of {sorted(self.groups)}")
+        if len(self.groups) < 2:
+            raise ValueError("an attribute needs at least two groups")
+        strata = {group: set(cues) for group, cues in self.groups.items()}
+        if any(names != strata[self.reference] for names in strata.values()):
+            raise ValueError(f"every group needs the same strata; found {strata}")
+        cues = [cue for group in self.groups.values() for stratum in group.values() for cue in stratum]
+        if any(not stratum for group in self.groups.values() for stratum in group.values()):
+            raise ValueError("every group needs at least one cue in each stratum")
+        if len(set(cues)) != len(cues):
+            repeated = sorted({cue for cue in cues if cues.count(cue) > 1})
+            raise ValueError(f"a cue may stand for one group only; repeated: {repeated}")
+        return self
+
+
+class Threshold(Frozen):
+    """The largest tolerated disparity, fixed before the run."""
+
+    gap_nats: float = Field(gt=0, allow_inf_nan=False)
+    """|mean paired gap in log-odds| at or above which the disparity is material."""
+    source: str | None = None
+    """Who set it and where; a threshold without a source is a protocol warning."""
+
+
+class Risk(Frozen):
+    rating: str
+    basis: str
+    """Why the decision carries that rating, with its source."""
+
+
+class Pairing(Frozen):
+    """How pairs are drawn from the templates; everything that chance decides follows from the seed."""
+
+    placebo_pairs_per_group: int = Field(default=4, ge=0)
+    """Same group and stratum, different cue; per template and profile."""
+    seed: int = 0
+
+
+class Behavior(Frozen):
+    """A high-risk decision, its prompts, its answers and what would be too much disparity."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str
+    decision: str
+    """The decision in one sentence, as its owner would put it."""
+    owner: str
+    risk: Risk
+    attributes: tuple[Attribute, ...] = Field(min_length=1)
+    templates: dict[str, str] = Field(min_length=1)
+    profiles: dict[str, dict[str, str]] = Field(min_length=1)
+    """Profile → values of the templates' other placeholders; a profile is an applicant's case."""
+    forms: tuple[Form, ...] = Field(min_length=1)
+    labels: Labels
+    threshold: Threshold
+    cut: float = Field(default=0.0, allow_inf_nan=False)
+    """Approved when d > cut (nats); declared, never chosen after looking."""
+    min_coverage: float = Field(default=0.5, gt=0, le=1)
+    """Below this share of probability on the labels a decision is not measured."""
+    pairing: Pairing = Pairing()
+    deployment_note: str | None = None
+    """Why these prompts resemble what the deployed system sees; none downgrades the evidence."""
+
+    @model_validator(mode="after")
+    def _placeholders_are_filled(self) -> Self:
+        names = [form.name for form in self.forms]
+        if len(set(names)) != len(names):
+            raise ValueError(f"form names repeat: {names}")
+        cues = {attribute.placeholder for attribute in self.attributes}
+        if len(cues) != len(self.attributes):
+            raise ValueError("two attributes share a placeholder")
+        for template_name, template in self.templates.items():
+            wanted = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+            if not cues <= wanted:
+                raise ValueError(f"template {template_name!r} lacks {{{', '.join(sorted(cues - wanted))}}}")
+            for profile_name, profile in self.profiles.items():
+                if missing := wanted - cues - set(profile):
+                    raise ValueError(f"profile {profile_name!r} lacks {sorted(missing)} of template {template_name!r}")
+        return self

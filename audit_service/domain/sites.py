@@ -1,0 +1,65 @@
+"""Where in the network an activation is exchanged."""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class SiteKind(StrEnum):
+    """Names follow TransformerLens, the field's common vocabulary."""
+
+    RESID_PRE = "resid_pre"
+    RESID_MID = "resid_mid"
+    RESID_POST = "resid_post"
+    ATTN_OUT = "attn_out"
+    MLP_OUT = "mlp_out"
+    Z = "z"
+    """Output of one attention head, before the output projection."""
+    Q = "q"
+    K = "k"
+    V = "v"
+    PATTERN = "pattern"
+
+
+HEAD_KINDS = frozenset({SiteKind.Z, SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN})
+ALL = "all"
+"""Segment name that stands for every position."""
+DECISION = "decision"
+"""Segment name of the last prompt token."""
+
+
+class Site(NamedTuple):
+    """One place of exchange: a layer's activation of one kind, at the positions of one segment."""
+
+    kind: SiteKind
+    layer: int
+    head: int | None
+    """Only for head sites."""
+    segment: str
+    """A declared segment, "decision" or "all"."""
+
+    @property
+    def key(self) -> str:
+        head = "" if self.head is None else f".{self.head}"
+        return f"{self.kind}.L{self.layer}{head}.{self.segment}"
+
+
+def site_grid(
+    kinds: Iterable[SiteKind],
+    *,
+    layers: int,
+    heads: int,
+    segments: Sequence[str],
+    head_segments: Sequence[str] = (ALL,),
+) -> tuple[Site, ...]:
+    """Every site of the kinds, in canonical order: kind, layer, head, segment.
+
+    Head sites use ``head_segments``; the others use ``segments``.
+    """
+    return tuple(
+        Site(kind, layer, head, segment)
+        for kind in kinds
+        for layer in range(layers)
+        for head in (range(heads) if kind in HEAD_KINDS else [None])
+        for segment in (head_segments if kind in HEAD_KINDS else segments)
+    )
