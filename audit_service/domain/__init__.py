@@ -1,1 +1,1 @@
-"""Values and rules. No I/O: numpy, scipy, statsmodels and pydantic at most."""
+"""Values and rules. No I/O: numpy, scipy, statsmodels, pydantic, safetensors and yaml (text to value) at most."""

@@ -1,0 +1,62 @@
+"""The one file that describes an audit from model to verdict (examples/loan-denial.yaml)."""
+
+import json
+
+import yaml
+from pydantic import Field, ValidationError
+
+from audit_service.domain.behaviors import Behavior
+from audit_service.domain.manifest import Frozen
+from audit_service.domain.pairfiles import plain_problems
+from audit_service.domain.plan import Judging, Tracing
+from audit_service.errors import InvalidInput
+
+DEMO = "demo"
+"""Model path that stands for the small model that ``audit-service demo-model`` prepares."""
+
+
+class ModelSource(Frozen):
+    """Which model is audited, and where its files lie."""
+
+    name: str = Field(min_length=1)
+    version: str = Field(min_length=1)
+    path: str = Field(min_length=1)
+    """A folder, a hub name, or "demo"."""
+    revision: str | None = None
+    """Commit of a hub name; a branch or tag can move and is refused."""
+    dtype: str = "float32"
+
+
+class AuditFile(Frozen):
+    """Everything that a run needs."""
+
+    model: ModelSource
+    behavior: Behavior
+    tracing: Tracing = Tracing()
+    judging: Judging
+    pairs: str | None = None
+    """A pair file beside this one (.csv, .jsonl, .json); without it pairs are generated from the templates."""
+
+
+def parse_audit_file(text: str, *, name: str) -> AuditFile:
+    """The audit that a YAML text describes.
+
+    Raises:
+        InvalidInput: it is not YAML, or fields are missing, unknown or wrong; each is named by its path.
+    """
+    try:
+        content = yaml.safe_load(text)
+        return AuditFile.model_validate_json(json.dumps(content))
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{name} is not YAML: {error}", remedy="Correct the line named.") from error
+    except TypeError as error:
+        raise InvalidInput(
+            f"{name} holds a value that is no text, number, list or table: {error}.",
+            remedy="Put dates and the like in quotes.",
+        ) from error
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{name} does not describe an audit.",
+            remedy="Correct the fields named; examples/loan-denial.yaml shows each of them.",
+            details=plain_problems(error),
+        ) from error

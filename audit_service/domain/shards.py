@@ -1,0 +1,68 @@
+"""A plan cut into shards: the same plan and pairs always give the same shards in the same order."""
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from audit_service.domain.pairs import Pair, PairKind, PairSet
+from audit_service.domain.plan import Direction, Plan, Shard, ShardKind
+
+PAIRS_PER_DECISION_SHARD = 256
+"""Large, because prompts of one template share the computation of their common beginning."""
+
+
+def shards(plan: Plan, pair_set: PairSet) -> tuple[Shard, ...]:
+    """Decisions first, so that the running disparity is seen early; then the effects, form by form."""
+    forms = [form.name for form in plan.behavior.forms]
+    decisions = (shard for form in forms for shard in _decision_shards(plan, pair_set, form))
+    effects = (shard for form in forms for shard in _effect_shards(plan, pair_set, form))
+    return (*decisions, *effects)
+
+
+def traced_pairs(plan: Plan, pair_set: PairSet, form: str) -> tuple[Pair, ...]:
+    """The pairs of a form that are patched, contrast before placebo: drawn by the plan's seed, each cluster
+    once before any twice.
+    """
+    pairs = [pair for pair in pair_set.pairs if pair.form == form]
+    contrast = [pair for pair in pairs if pair.kind is PairKind.CONTRAST]
+    placebo = [pair for pair in pairs if pair.kind is PairKind.PLACEBO]
+    tracing = plan.tracing
+    return (
+        *_spread(contrast, count=tracing.pairs_per_form, seed=tracing.seed),
+        *_spread(placebo, count=tracing.placebo_pairs_per_form, seed=tracing.seed),
+    )
+
+
+def _spread(pairs: Sequence[Pair], *, count: int, seed: int) -> list[Pair]:
+    """``count`` pairs over as many clusters as there are, in a random but fixed order."""
+    rng = random.Random(seed)  # noqa: S311 - a design, not a secret
+    drawn = sorted(pairs, key=lambda pair: pair.id)
+    rng.shuffle(drawn)
+    drawn.sort(key=lambda pair: pair.cluster)
+    turns = {
+        pair.id: (turn, rng.random())
+        for _, members in groupby(drawn, key=lambda pair: pair.cluster)
+        for turn, pair in enumerate(members)
+    }
+    return sorted(drawn, key=lambda pair: turns[pair.id])[:count]
+
+
+def _decision_shards(plan: Plan, pair_set: PairSet, form: str) -> Iterator[Shard]:
+    ids = [pair.id for pair in pair_set.pairs if pair.form == form]
+    for chunk in _chunks(ids, PAIRS_PER_DECISION_SHARD):
+        yield Shard(plan_digest=plan.digest, kind=ShardKind.DECISIONS, form=form, direction=None, pair_ids=chunk)
+
+
+def _effect_shards(plan: Plan, pair_set: PairSet, form: str) -> Iterator[Shard]:
+    ids = [pair.id for pair in traced_pairs(plan, pair_set, form)]
+    for chunk in _chunks(ids, plan.pairs_per_shard):
+        for direction in Direction:
+            if direction in plan.tracing.directions:
+                yield Shard(
+                    plan_digest=plan.digest, kind=ShardKind.EFFECTS, form=form, direction=direction, pair_ids=chunk
+                )
+
+
+def _chunks(ids: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
+    for start in range(0, len(ids), size):
+        yield tuple(ids[start : start + size])

@@ -1,0 +1,66 @@
+import itertools
+from collections import Counter
+
+import pytest
+
+from audit_service.domain.behaviors import Behavior
+from audit_service.domain.generation import cue_pairs, generate
+from audit_service.domain.pairs import PairKind, Side
+from tests.examples import loan_denial
+
+
+@pytest.fixture(scope="module")
+def behavior() -> Behavior:
+    return loan_denial().behavior
+
+
+class TestGenerate:
+    def test_every_form_template_profile_and_cue_pair_is_there_once(self, behavior: Behavior) -> None:
+        pairs = generate(behavior).pairs
+        counts = Counter((pair.form, pair.template, pair.profile, pair.kind) for pair in pairs)
+        cells = itertools.product(("raw", "chat"), behavior.templates, behavior.profiles)
+        for form, template, profile in cells:
+            assert counts[form, template, profile, PairKind.CONTRAST] == 18
+            assert counts[form, template, profile, PairKind.PLACEBO] == 8
+
+    def test_same_behavior_gives_same_digest_and_another_seed_another(self, behavior: Behavior) -> None:
+        reseeded = behavior.model_copy(update={"pairing": behavior.pairing.model_copy(update={"seed": 1})})
+        assert generate(behavior).digest == generate(behavior).digest
+        assert generate(behavior).digest != generate(reseeded).digest
+
+    def test_the_two_prompts_differ_in_the_cue_alone(self, behavior: Behavior) -> None:
+        for pair in generate(behavior).pairs:
+            marked = (
+                pair.text(Side.REFERENCE).replace(f": {pair.reference_cue}\n", ": ?\n").removesuffix(pair.reference_cue)
+            )
+            other = (
+                pair.text(Side.COMPARISON)
+                .replace(f": {pair.comparison_cue}\n", ": ?\n")
+                .removesuffix(pair.comparison_cue)
+            )
+            assert marked == other
+
+    def test_prompts_of_a_profile_hold_its_values_and_end_with_the_forms_suffix(self, behavior: Behavior) -> None:
+        pair = generate(behavior).pairs[0]
+        assert behavior.profiles[pair.profile]["income"] in pair.text(Side.REFERENCE)
+        assert pair.text(Side.REFERENCE).endswith("\nAnswer:")
+
+
+class TestCuePairs:
+    def test_no_cue_serves_in_two_contrast_pairs(self, behavior: Behavior) -> None:
+        pairs = cue_pairs(behavior.attributes[0], placebo_per_group=4, seed=3)
+        used = [cue for pair in pairs if pair.kind is PairKind.CONTRAST for cue in (pair.reference, pair.comparison)]
+        assert len(used) == len(set(used)) == 36
+
+    def test_cues_meet_within_their_stratum(self, behavior: Behavior) -> None:
+        race = behavior.attributes[0]
+        stratum = {cue: name for group in race.groups.values() for name, cues in group.items() for cue in cues}
+        pairs = cue_pairs(race, placebo_per_group=8, seed=3)
+        assert all(stratum[pair.reference] == stratum[pair.comparison] for pair in pairs)
+
+    def test_a_few_placebo_pairs_still_cover_every_stratum(self, behavior: Behavior) -> None:
+        race = behavior.attributes[0]
+        pairs = [pair for pair in cue_pairs(race, placebo_per_group=2, seed=3) if pair.kind is PairKind.PLACEBO]
+        female = {cue for group in race.groups.values() for cue in group["female"]}
+        assert [pair.reference in female for pair in pairs] == [True, False, True, False]
+        assert all(pair.reference_group == pair.comparison_group for pair in pairs)
