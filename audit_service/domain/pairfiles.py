@@ -135,7 +135,7 @@ def _csv_rows(text: str) -> Iterator[_Row]:
     try:
         for cells in reader:
             surplus = None in cells
-            filled = {column: cell for column, cell in cells.items() if cell not in {None, ""}}
+            filled = {column: cell for column, cell in cells.items() if column and cell}
             yield _Row(reader.line_num, None if surplus else filled, "more cells than columns")
     except csv.Error as error:
         raise InvalidPairs(
