@@ -69,7 +69,7 @@ def waiting(queue: str) -> int:
     """
     try:
         with celery().connection_for_read() as connection, connection.channel() as channel:
-            return channel.queue_declare(queue).message_count
+            return int(channel.queue_declare(queue).message_count)
     except (OperationalError, OSError) as error:
         raise broker_down() from error
 
