@@ -1,0 +1,35 @@
+"""One file per table. Importing this package makes ``Base.metadata`` complete."""
+
+from audit_service.db.tables.behaviors import BehaviorRow, BehaviorVersionRow
+from audit_service.db.tables.events import EventRow
+from audit_service.db.tables.idempotency import IdempotencyRow
+from audit_service.db.tables.metrics import MetricRow
+from audit_service.db.tables.models import ModelRow, ModelVersionRow
+from audit_service.db.tables.pair_sets import PairRow, PairSetRow, PreviewRow
+from audit_service.db.tables.plans import PlanRow
+from audit_service.db.tables.reports import ReportRow
+from audit_service.db.tables.results import ResultRow
+from audit_service.db.tables.runs import RunRow
+from audit_service.db.tables.shards import ShardRow
+from audit_service.db.tables.traces import TraceRow
+from audit_service.db.tables.verdicts import VerdictRow
+
+__all__ = [
+    "BehaviorRow",
+    "BehaviorVersionRow",
+    "EventRow",
+    "IdempotencyRow",
+    "MetricRow",
+    "ModelRow",
+    "ModelVersionRow",
+    "PairRow",
+    "PairSetRow",
+    "PlanRow",
+    "PreviewRow",
+    "ReportRow",
+    "ResultRow",
+    "RunRow",
+    "ShardRow",
+    "TraceRow",
+    "VerdictRow",
+]

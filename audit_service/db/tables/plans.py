@@ -1,0 +1,24 @@
+"""Frozen plans."""
+
+from sqlalchemy import Boolean, ForeignKey, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from audit_service.db.base import Base, Id, Identified, Value
+from audit_service.domain.cost import Cost
+from audit_service.domain.plan import Plan
+
+
+class PlanRow(Identified, Base):
+    __tablename__ = "plans"
+
+    digest: Mapped[str] = mapped_column(Text, unique=True)
+    terms_digest: Mapped[str] = mapped_column(Text, unique=True)
+    """Digest of the plan without its history: the same terms are the same plan, whenever they are sent."""
+    content: Mapped[Plan] = mapped_column(Value(Plan))
+    cost: Mapped[Cost] = mapped_column(Value(Cost))
+    exploratory: Mapped[bool] = mapped_column(Boolean)
+    predecessor: Mapped[str | None] = mapped_column(Text)
+    """Digest of the plan whose results were seen before this one was made."""
+    model_version_id: Mapped[str] = mapped_column(Id, ForeignKey("model_versions.id"))
+    behavior_version_id: Mapped[str] = mapped_column(Id, ForeignKey("behavior_versions.id"))
+    pair_set_id: Mapped[str] = mapped_column(Id, ForeignKey("pair_sets.id"))

@@ -1,0 +1,70 @@
+"""The states of a run and of its shards, and the moves between them."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+from audit_service.errors import Conflict
+
+
+class RunState(StrEnum):
+    QUEUED = "queued"
+    """Waiting for a worker."""
+    RUNNING = "running"
+    """Shards are being traced."""
+    PAUSED = "paused"
+    """No further shard is taken; one that is being traced is still kept."""
+    JUDGING = "judging"
+    """Every shard is traced."""
+    REPORTING = "reporting"
+    """The verdict stands; the report is being rendered."""
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    """The reason is written beside it. Traced shards are kept, so that it can be resumed."""
+
+
+class ShardState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class EventKind(StrEnum):
+    STATE = "state"
+    """The run moved: data = {"from", "to", "reason"}."""
+    SHARD = "shard"
+    """A shard was taken, traced or failed: data = {"key", "state"}."""
+    PROGRESS = "progress"
+    """data = {"done", "total", "running_effect", "doing"}."""
+
+
+TERMINAL = frozenset({RunState.COMPLETED, RunState.CANCELLED})
+"""States without a way out."""
+ENDED = TERMINAL | {RunState.FAILED}
+"""States in which nothing more comes unless a user resumes a failed run."""
+ACTIVE = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.JUDGING, RunState.REPORTING})
+"""States in which a worker has something to do; what the reaper queues again."""
+
+MOVES: Mapping[RunState, frozenset[RunState]] = MappingProxyType(
+    {
+        RunState.QUEUED: frozenset({RunState.RUNNING, RunState.PAUSED, RunState.CANCELLED, RunState.FAILED}),
+        RunState.RUNNING: frozenset({RunState.JUDGING, RunState.PAUSED, RunState.CANCELLED, RunState.FAILED}),
+        RunState.PAUSED: frozenset({RunState.QUEUED, RunState.CANCELLED}),
+        RunState.JUDGING: frozenset({RunState.REPORTING, RunState.CANCELLED, RunState.FAILED}),
+        RunState.REPORTING: frozenset({RunState.COMPLETED, RunState.CANCELLED, RunState.FAILED}),
+        RunState.COMPLETED: frozenset(),
+        RunState.CANCELLED: frozenset(),
+        RunState.FAILED: frozenset({RunState.QUEUED, RunState.CANCELLED}),
+    }
+)
+
+
+def check_move(present: RunState, to: RunState) -> None:
+    """Raise Conflict unless the table has the move."""
+    if to not in MOVES[present]:
+        possible = ", ".join(sorted(MOVES[present])) or "nothing else"
+        raise Conflict(
+            f"A run that is {present} cannot become {to}.", remedy=f"From {present} it can become {possible}."
+        )
