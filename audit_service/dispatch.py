@@ -2,14 +2,13 @@
 
 import logging
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
 
 from celery import Celery
 from kombu.exceptions import OperationalError
-from sqlalchemy import event
-from sqlalchemy.orm import Session
 
+from audit_service.db.handles import WriteSession, after_commit
 from audit_service.errors import BrokerDown
 from audit_service.settings import get_settings
 
@@ -17,21 +16,36 @@ log = logging.getLogger(__name__)
 
 GPU = "gpu"
 CPU = "cpu"
+REAP_EVERY_S = 10.0
 
 
 class Task(StrEnum):
-    """What a worker can be asked for, by the name on the message."""
+    """What a worker can be asked for, by the name on the message; each takes ids alone."""
 
-    PREVIEW = "preview"
-    TRACE = "trace"
-    JUDGE = "judge"
-    REPORT = "report"
-    REAP = "reap"
+    PREVIEW = "pairsets.preview"
+    """(preview) alignment and label coverage of a pair set on a model."""
+    ADVANCE = "audits.advance"
+    """(run) whatever the run needs next: its shards queued, its judgement, its report."""
+    TRACE = "audits.trace"
+    """(run, shard) the cells of one shard."""
+    JUDGE = "audits.judge"
+    """(run)"""
+    REPORT = "audits.report"
+    """(run)"""
+    REAP = "audits.reap"
+    """() take back the work of workers that died, and send again what was lost."""
 
 
-QUEUES = MappingProxyType({Task.PREVIEW: GPU, Task.TRACE: GPU, Task.JUDGE: CPU, Task.REPORT: CPU, Task.REAP: CPU})
-
-REAP_EVERY_S = 10.0
+QUEUES = MappingProxyType(
+    {
+        Task.PREVIEW: GPU,
+        Task.ADVANCE: CPU,
+        Task.TRACE: GPU,
+        Task.JUDGE: CPU,
+        Task.REPORT: CPU,
+        Task.REAP: CPU,
+    }
+)
 
 
 @cache
@@ -49,16 +63,21 @@ def celery() -> Celery:
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
         broker_transport_options={"socket_connect_timeout": 3, "socket_timeout": 30},
-        task_publish_retry=False,  # a lost message is sent again by the reaper, from the tables
+        task_publish_retry=False,  # a message that is lost is sent again by the reaper, from the tables
         worker_hijack_root_logger=False,
         beat_schedule={"reap": {"task": Task.REAP.value, "schedule": REAP_EVERY_S}},
     )
     return app
 
 
-def enqueue(session: Session, task: Task, **ids: str) -> None:
-    """Send the task once the session commits; a rollback forgets it."""
-    session.info.setdefault("messages", []).append((task, ids))
+def enqueue(session: WriteSession, task: Task, *ids: str) -> None:
+    """Send the task once the session commits; a rollback forgets it.
+
+    Raises:
+        BrokerDown: the broker does not answer now, so that the rows of work that cannot start are not kept.
+    """
+    waiting(QUEUES[task])
+    after_commit(session, partial(_send, task, ids))
 
 
 def waiting(queue: str) -> int:
@@ -68,38 +87,22 @@ def waiting(queue: str) -> int:
         BrokerDown: the broker does not answer.
     """
     try:
-        with celery().connection_for_read() as connection, connection.channel() as channel:
+        with celery().connection_for_write() as connection, connection.channel() as channel:
             return int(channel.queue_declare(queue).message_count)
     except (OperationalError, OSError) as error:
-        raise broker_down() from error
+        raise _broker_down() from error
 
 
-def require_broker() -> None:
-    """Refuse work that could not be queued, before any of it is written.
+def _send(task: Task, ids: tuple[str, ...]) -> None:
+    try:
+        celery().send_task(task.value, args=ids)
+    except (OperationalError, OSError):
+        # The rows are committed and say what is to be done: the reaper sends the message again.
+        log.warning("broker down, %s %s is sent later", task, ids)
 
-    Raises:
-        BrokerDown: the broker does not answer.
-    """
-    waiting(GPU)
 
-
-def broker_down() -> BrokerDown:
+def _broker_down() -> BrokerDown:
     return BrokerDown(
         "The broker does not answer, so nothing can be queued.",
         remedy="Start it, or correct AUDIT_BROKER_URL, and send the request again.",
     )
-
-
-@event.listens_for(Session, "after_commit")
-def _send(session: Session) -> None:
-    for task, ids in session.info.pop("messages", []):
-        try:
-            celery().send_task(task.value, kwargs=ids)
-        except (OperationalError, OSError):
-            # The rows are committed and say what is to be done: the reaper sends the message again.
-            log.warning("broker down, %s %s is sent later", task, ids)
-
-
-@event.listens_for(Session, "after_rollback")
-def _forget(session: Session) -> None:
-    session.info.pop("messages", None)
