@@ -1,0 +1,116 @@
+"""Child processes that end with their parent, however it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_WATCH = 'read -r _; kill -INT "$1"'
+_STOP_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running server and the watchdog that interrupts it when this process is gone."""
+
+    process: subprocess.Popen[bytes]
+    watchdog: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        """Ask for a clean shutdown, wait for it, and only then insist."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.watchdog.kill()
+        self.watchdog.communicate()
+
+    def failed(self) -> bool:
+        return self.process.poll() is not None
+
+
+def start(command: list[str], *, log: Path, stdin: bytes = b"", **options: Any) -> Child:  # noqa: ANN401 - Popen's own
+    """Start a server in a session of its own, so that Ctrl-C in the terminal reaches us first."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True, **options
+        )
+    child = Child(process, _watch(process.pid))
+    assert process.stdin is not None  # noqa: S101 - asked for above
+    try:
+        process.stdin.write(stdin)
+        process.stdin.close()
+    except BrokenPipeError:  # it has failed already; the caller sees that
+        process.stdin = None
+    return child
+
+
+def _watch(pid: int) -> subprocess.Popen[bytes]:
+    """A shell that waits for our end of its input to close, which the kernel does even after SIGKILL.
+
+    A parent-death signal of the kernel would be Linux only, is lost when the child changes its user, and comes when
+    the starting thread ends, which need not be the end of the process.
+    """
+    watchdog = subprocess.Popen(  # noqa: S603
+        ["/bin/sh", "-c", _WATCH, "audit-service-watchdog", str(pid)],
+        stdin=subprocess.PIPE,
+        bufsize=0,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+    assert watchdog.stdin is not None  # noqa: S101 - asked for above
+    # A forked worker would otherwise hold our end open beyond our death.
+    os.register_at_fork(after_in_child=watchdog.stdin.close)
+    return watchdog
+
+
+def wait_until(ready: Callable[[], bool], *, seconds: float) -> bool:
+    """Ask again and again; False when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def end_orphan(pid_file: Path, *, folder: Path) -> bool:
+    """End a server that outlived its parent in this folder; False when it will not go.
+
+    A pid file left by a crash may name another program by now: only a process that works in the folder is ours.
+    """
+    try:
+        process = psutil.Process(int(pid_file.read_text().split()[0]))
+        if Path(process.cwd()) == folder.resolve():
+            process.send_signal(signal.SIGINT)
+            process.wait(_STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        return False
+    except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess, psutil.AccessDenied):
+        pass  # no file, a file cut short, or nobody of ours behind it
+    pid_file.unlink(missing_ok=True)
+    return True
+
+
+def free_port(preferred: int | None) -> int:
+    """The preferred port if it is free, so that who knew the server before finds it again; else any free one."""
+    for port in (preferred or 0, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("no free port on 127.0.0.1")

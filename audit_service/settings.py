@@ -1,0 +1,58 @@
+"""The one settings object. Every field can be set by the environment variable AUDIT_<FIELD>."""
+
+from functools import cache
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_APP = "audit-service"
+
+
+class Settings(BaseSettings):
+    """What a process of the service knows about its surroundings; with nothing set, the embedded default."""
+
+    model_config = SettingsConfigDict(env_prefix="AUDIT_", env_ignore_empty=True, frozen=True, extra="forbid")
+
+    database_url: str | None = Field(default=None, repr=False)
+    """A Postgres to use; none means that a private one is started."""
+    broker_url: str | None = Field(default=None, repr=False)
+    """A Redis-protocol broker to use; none means that a private one is started."""
+    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path(_APP))
+    """Where the private Postgres and broker keep their data."""
+    cache_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path(_APP))
+    """What can be made again at any time: converted models, downloads."""
+    host: str = "127.0.0.1"
+    """Where the API listens."""
+    port: int = Field(default=8321, ge=0, le=65535)
+    """0 takes any free port."""
+
+    @field_validator("data_dir", "cache_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("database_url")
+    @classmethod
+    def _name_the_driver(cls, value: str | None) -> str | None:
+        """Accept the usual spellings of a Postgres URL; the driver is always psycopg."""
+        if value is None:
+            return None
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
+            raise ValueError("the database must be Postgres: postgresql://user:password@host:port/name")
+        return f"postgresql+psycopg://{rest}"
+
+    @field_validator("broker_url")
+    @classmethod
+    def _redis_protocol(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("redis://", "rediss://", "sentinel://")):
+            raise ValueError("the broker must speak the Redis protocol: redis://:password@host:port/0")
+        return value
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read from the environment once."""
+    return Settings()
