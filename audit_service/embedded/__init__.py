@@ -24,7 +24,7 @@ import psutil
 from audit_service.embedded._broker import start_broker
 from audit_service.embedded._identity import Identity, present_identity
 from audit_service.embedded._postgres import DATABASE, USER, start_postgres
-from audit_service.embedded._processes import free_port
+from audit_service.embedded.processes import free_port
 from audit_service.errors import StorageFull, Unavailable
 from audit_service.settings import Settings
 

@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from audit_service.embedded._binaries import broker_binary
-from audit_service.embedded._processes import Child, end_orphan, start, wait_until
+from audit_service.embedded.processes import Child, end_orphan, start, wait_until
 from audit_service.errors import BrokerDown, StorageFull
 
 _START_SECONDS = 30

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from audit_service.embedded._binaries import postgres_bin
 from audit_service.embedded._identity import Identity
-from audit_service.embedded._processes import Child, end_orphan, start, wait_until
+from audit_service.embedded.processes import Child, end_orphan, start, wait_until
 from audit_service.errors import DatabaseDown, StorageFull
 
 USER = DATABASE = "audit"
