@@ -1,0 +1,1 @@
+"""Commands that need torch. They join `audit-service` through the entry points of pyproject.toml."""
