@@ -5,12 +5,14 @@ import time
 import uuid
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy import DateTime, Dialect, Enum, MetaData, TypeDecorator, Uuid, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+R = TypeVar("R")
 
 Timestamp = DateTime(timezone=True)
 Id = Uuid(as_uuid=False)
@@ -46,6 +48,14 @@ class Identified:
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+
+
+class Ensured(NamedTuple, Generic[R]):
+    """A row that is there now."""
+
+    row: R
+    is_new: bool
+    """False: it was there before."""
 
 
 class Value(TypeDecorator[Any]):

@@ -9,6 +9,48 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+BUILT_IN_METRICS = [
+    {
+        "id": "01936f5e-0000-7000-8000-000000000001",
+        "name": "log-odds",
+        "version": 1,
+        "content": {
+            "name": "log-odds",
+            "reading": "log_odds",
+            "title": "Log-odds of the favorable decision",
+            "unit": "nats",
+            "note": "",
+        },
+        "digest": "a4a1b2e343724dd5ed212305c1b5caea8b9d8555ffb1491d5889f410d72b513d",
+    },
+    {
+        "id": "01936f5e-0000-7000-8000-000000000002",
+        "name": "probability",
+        "version": 1,
+        "content": {
+            "name": "probability",
+            "reading": "probability",
+            "title": "Favorable share among the declared labels",
+            "unit": "percentage points",
+            "note": "Hides negative components where it is near 0 or 1; read the log-odds beside it.",
+        },
+        "digest": "435dba3d0d3e0352275c5403a8f70912f2e08fc72e3b8ac93743677e2888a2db",
+    },
+    {
+        "id": "01936f5e-0000-7000-8000-000000000003",
+        "name": "log-probability",
+        "version": 1,
+        "content": {
+            "name": "log-probability",
+            "reading": "log_probability",
+            "title": "Log-probability of the favorable labels",
+            "unit": "nats",
+            "note": "Moves with coverage too, not only with the decision.",
+        },
+        "digest": "b269a88a10dc2ac99b841c46bf2a1efe6944bc436f5d986238b1a8e41ec9c6de",
+    },
+]
+
 
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
@@ -248,6 +290,18 @@ def upgrade() -> None:
             ["run_id", "shard_key"], ["shards.run_id", "shards.key"], name="fk_traces_run_id_shard_key"
         ),
         sa.PrimaryKeyConstraint("run_id", "shard_key", name="pk_traces"),
+    )
+
+    op.bulk_insert(
+        sa.table(
+            "metrics",
+            sa.column("id", sa.Uuid(as_uuid=False)),
+            sa.column("name", sa.Text()),
+            sa.column("version", sa.Integer()),
+            sa.column("content", postgresql.JSONB()),
+            sa.column("digest", sa.Text()),
+        ),
+        BUILT_IN_METRICS,
     )
 
 

@@ -23,3 +23,7 @@ class BehaviorVersionRow(Identified, Base):
     digest: Mapped[str] = mapped_column(Text)
 
     behavior: Mapped[BehaviorRow] = relationship(lazy="joined", innerjoin=True)
+
+    @property
+    def name(self) -> str:
+        return self.behavior.name

@@ -4,7 +4,7 @@ from sqlalchemy import Integer, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from audit_service.db.base import Base, Identified, Value
-from audit_service.domain.metrics import Metric
+from audit_service.domain.readings import MetricDefinition
 
 
 class MetricRow(Identified, Base):
@@ -13,5 +13,5 @@ class MetricRow(Identified, Base):
 
     name: Mapped[str] = mapped_column(Text)
     version: Mapped[int] = mapped_column(Integer)
-    content: Mapped[Metric] = mapped_column(Value(Metric))
+    content: Mapped[MetricDefinition] = mapped_column(Value(MetricDefinition))
     digest: Mapped[str] = mapped_column(Text)

@@ -28,3 +28,7 @@ class ModelVersionRow(Identified, Base):
     identity: Mapped[ModelIdentity] = mapped_column(Value(ModelIdentity))
 
     model: Mapped[ModelRow] = relationship(lazy="joined", innerjoin=True)
+
+    @property
+    def name(self) -> str:
+        return self.model.name

@@ -1,0 +1,1 @@
+"""Behaviors: the high-risk decisions that are audited, in versions."""

@@ -1,0 +1,1 @@
+"""What every endpoint shares: transactions, paging, idempotency, and how bodies are read."""

@@ -1,0 +1,83 @@
+"""``Idempotency-Key``: a creating request that is sent twice is done once and answered twice."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Header, Request, Response
+from sqlalchemy.dialects.postgresql import insert
+
+from audit_service.border.schemas import Answer
+from audit_service.db.base import Ensured
+from audit_service.db.handles import WriteSession
+from audit_service.db.tables import IdempotencyRow
+from audit_service.errors import Conflict
+
+A = TypeVar("A", bound=Answer)
+
+
+@dataclass(frozen=True)
+class Once:
+    """The identity of a request."""
+
+    key: str | None
+    route: str
+    request_digest: str
+    response: Response
+
+    def answer(self, session: WriteSession, kind: type[A], make: Callable[[], Ensured[Any]]) -> A:
+        """The row that ``make`` makes (201) or finds (200), or the answer given when the same request came before.
+
+        A twin that arrives meanwhile waits at the key's row until the first one's transaction ends.
+        """
+        if self.key is not None and not self._is_first(session):
+            return self._former(session, kind)
+        made = make()
+        answer = kind.of(made.row)
+        self.response.status_code = 201 if made.is_new else 200
+        if self.key is not None:
+            claim = session.get_one(IdempotencyRow, (self.key, self.route))
+            claim.status, claim.body = self.response.status_code, answer.model_dump(mode="json")
+        return answer
+
+    def _is_first(self, session: WriteSession) -> bool:
+        claim = insert(IdempotencyRow).values(
+            key=self.key, route=self.route, request_digest=self.request_digest, status=0, body={}
+        )
+        return session.execute(claim.on_conflict_do_nothing().returning(IdempotencyRow.key)).first() is not None
+
+    def _former(self, session: WriteSession, kind: type[A]) -> A:
+        former = session.get_one(IdempotencyRow, (self.key, self.route))
+        if former.request_digest != self.request_digest:
+            raise Conflict(
+                f"The idempotency key {self.key!r} was used for another request.",
+                remedy="Take a new key for a new request, or send the former request unchanged.",
+            )
+        self.response.status_code = former.status
+        return kind.model_validate(former.body, strict=False)
+
+
+async def _once(
+    request: Request,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=200,
+            pattern=r"^[\x21-\x7e]+$",
+            description="Of your choice, new for each new request; the same key with the same request is done once.",
+        ),
+    ] = None,
+) -> Once:
+    asked = request.url.query.encode() + b"\n" + await request.body()
+    return Once(
+        key=idempotency_key,
+        route=f"{request.method} {request.url.path}",
+        request_digest=hashlib.sha256(asked).hexdigest(),
+        response=response,
+    )
+
+
+Idempotent = Annotated[Once, Depends(_once)]

@@ -1,0 +1,47 @@
+"""Bases of what comes in and what goes out."""
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+T = TypeVar("T")
+
+UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+Uuid = Annotated[str, StringConstraints(pattern=UUID_PATTERN), {"example": "01936f5e-7c1a-7a3e-8f00-0242ac120002"}]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+"""What a person calls a thing; no control characters."""
+
+
+class Answer(BaseModel):
+    """A record that leaves the service, read from a row."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def of(cls, row: object) -> Self:
+        return cls.model_validate(row)
+
+
+@dataclass(frozen=True)
+class FromJson:
+    """Marks a body that is validated by JSON's strict rules.
+
+    FastAPI hands over what ``json.loads`` made of the body. Python's strict rules refuse its lists for tuples and
+    its words for enums; lax rules take ``false`` for 0.0. JSON's strict rules do neither.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        strict = core_schema.json_schema(handler(source))
+        return core_schema.no_info_before_validator_function(json.dumps, strict)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        inner: CoreSchema = schema["schema"]["schema"]
+        return handler(inner)
+
+
+Body = Annotated[T, FromJson()]
+"""``body: Body[PlanCreate]``"""

@@ -1,0 +1,1 @@
+"""Metrics: the readings of the model's output, built in and registered."""

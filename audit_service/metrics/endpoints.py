@@ -1,0 +1,34 @@
+"""/v1/metrics."""
+
+from fastapi import APIRouter
+from sqlalchemy import select
+
+from audit_service.border.idempotency import Idempotent
+from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.schemas import Body, Uuid
+from audit_service.border.transactions import Reading, Writing
+from audit_service.db.tables import MetricRow
+from audit_service.domain.readings import MetricDefinition
+from audit_service.metrics import service
+from audit_service.metrics.schemas import MetricVersion
+from audit_service.problems import responses
+
+router = APIRouter(prefix="/metrics", tags=["metrics"])
+
+
+@router.post("", status_code=201, responses=responses(409, existing=MetricVersion))
+def register_metric(body: Body[MetricDefinition], session: Writing, once: Idempotent) -> MetricVersion:
+    """Register a metric; a changed one becomes the next version, an unchanged one is given back (200)."""
+    return once.answer(session, MetricVersion, lambda: service.register(session, body))
+
+
+@router.get("")
+def list_metrics(session: Reading, paging: ById) -> Page[MetricVersion]:
+    """The metrics with the built-in ones, newest first."""
+    return newest_first(session, select(MetricRow), paging, key=MetricRow.id).page(MetricVersion)
+
+
+@router.get("/{metric_id}", responses=responses(404))
+def get_metric(metric_id: Uuid, session: Reading) -> MetricVersion:
+    """One metric."""
+    return MetricVersion.of(service.metric(session, metric_id))

@@ -1,0 +1,162 @@
+"""Errors as RFC 9457 problem documents: what went wrong, and what to do about it."""
+
+import logging
+import re
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+
+from audit_service.db.handles import translate
+from audit_service.errors import AuditError, InvalidInput, NotFound
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemDetail(BaseModel):
+    """One of several things that are wrong."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    detail: str
+    pointer: str | None = None
+    """JSON pointer to the field of the request, such as `/body/judging/alpha`."""
+
+
+class Problem(BaseModel):
+    """RFC 9457, with the remedy."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str
+    """Stable name of the kind of problem, such as `urn:audit-service:invalid-pairs`."""
+    title: str
+    """The kind of problem in words."""
+    status: int
+    detail: str
+    """What went wrong this time."""
+    remedy: str
+    """What to do about it."""
+    errors: list[ProblemDetail] = []
+    """Each of the things that are wrong, where there are several."""
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application with a problem document."""
+    app.add_exception_handler(AuditError, _audit_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(DBAPIError, _database_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def responses(*statuses: int, existing: type[BaseModel] | None = None) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of the problems a route can answer with; ``existing`` is what 200 holds beside 201."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    described: dict[int | str, dict[str, Any]] = {
+        status: {"description": _DESCRIPTIONS[status], "content": content} for status in statuses
+    }
+    if existing is not None:
+        described[200] = {"model": existing, "description": "It was there already."}
+    return described
+
+
+_DESCRIPTIONS = {
+    400: "The body cannot be read.",
+    404: "There is no such thing.",
+    405: "The path does not know this method.",
+    409: "The present state does not allow it.",
+    413: "The body is too large.",
+    422: "The input cannot be used; `errors` names each field or row.",
+    500: "A mistake of the service.",
+    503: "A part of the service is down.",
+}
+
+
+def problem_of(error: AuditError) -> Problem:
+    return Problem(
+        type=_type(type(error).__name__),
+        title=error.title,
+        status=error.status,
+        detail=error.message,
+        remedy=error.remedy,
+        errors=[ProblemDetail(detail=detail) for detail in error.details],
+    )
+
+
+def _type(name: str) -> str:
+    return "urn:audit-service:" + re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
+
+
+def _answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(jsonable_encoder(problem), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _audit_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, AuditError)  # noqa: S101 - Starlette types all handlers alike
+    return _answer(problem_of(error), {"Retry-After": "5"} if error.status == 503 else None)
+
+
+def _validation_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    found = [
+        ProblemDetail(detail=item["msg"], pointer="".join(f"/{part}" for part in item["loc"]))
+        for item in error.errors()
+    ]
+    return _answer(
+        Problem(
+            type=_type("InvalidInput"),
+            title=InvalidInput.title,
+            status=422,
+            detail=f"{len(found)} field{'s' if len(found) > 1 else ''} of the request cannot be used.",
+            remedy="Correct the fields that `errors` names; /docs shows what each takes.",
+            errors=found,
+        )
+    )
+
+
+_HTTP_REMEDIES = {
+    404: "See /docs for the paths there are.",
+    405: "See /docs for the methods of this path.",
+    413: "Send less at once.",
+}
+
+
+def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return _answer(
+        Problem(
+            type=_type("NotFound") if error.status_code == 404 else "about:blank",
+            title=NotFound.title if error.status_code == 404 else str(error.detail),
+            status=error.status_code,
+            detail=str(error.detail),
+            remedy=_HTTP_REMEDIES.get(error.status_code, "Correct the request; see /docs."),
+        ),
+        dict(error.headers or {}),
+    )
+
+
+def _database_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DBAPIError)  # noqa: S101
+    known = translate(error)
+    return _unexpected(request, error) if known is None else _audit_error(request, known)
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _answer(
+        Problem(
+            type=_type("AuditError"),
+            title=AuditError.title,
+            status=500,
+            detail="The service made a mistake.",
+            remedy="Look into the service's log, and report what it says.",
+        )
+    )

@@ -1,0 +1,1 @@
+"""Models and their versions, by the digest of their files."""

@@ -1,0 +1,49 @@
+"""/v1/models and /v1/model-versions."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from audit_service.border.idempotency import Idempotent
+from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.schemas import Body, Name, Uuid
+from audit_service.border.transactions import Reading, Writing
+from audit_service.db.tables import ModelRow, ModelVersionRow
+from audit_service.problems import responses
+from audit_service.registry import repository, service
+from audit_service.registry.schemas import Model, ModelVersion, ModelVersionCreate
+
+router = APIRouter(tags=["models"])
+
+
+@router.get("/models")
+def list_models(session: Reading, paging: ById) -> Page[Model]:
+    """The models, newest first."""
+    return newest_first(session, repository.models(), paging, key=ModelRow.id).page(Model)
+
+
+@router.post("/model-versions", status_code=201, responses=responses(409, existing=ModelVersion))
+def register_model_version(body: Body[ModelVersionCreate], session: Writing, once: Idempotent) -> ModelVersion:
+    """Register a model version by the SHA-256 of every file of its folder.
+
+    Refused: a folder that is no model, pickle checkpoints, models that want remote code, a missing tokenizer.
+    The same label with the same files gives the registered version (200).
+    """
+    return once.answer(session, ModelVersion, lambda: service.register(session, body))
+
+
+@router.get("/model-versions")
+def list_model_versions(
+    session: Reading,
+    paging: ById,
+    model: Annotated[Name | None, Query(description="Only the versions of the model of this name.")] = None,
+) -> Page[ModelVersion]:
+    """The model versions, newest first."""
+    query = repository.versions(name=model)
+    return newest_first(session, query, paging, key=ModelVersionRow.id).page(ModelVersion)
+
+
+@router.get("/model-versions/{version_id}", responses=responses(404))
+def get_model_version(version_id: Uuid, session: Reading) -> ModelVersion:
+    """One model version."""
+    return ModelVersion.of(service.version(session, version_id))
