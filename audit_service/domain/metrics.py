@@ -1,51 +1,53 @@
-"""Metrics: how the model's output at the decision position becomes one number."""
+"""Metrics: a number per prompt, read from the kept cells without another run of the model."""
 
-from enum import StrEnum
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from pydantic import Field
+import numpy as np
+from scipy.special import expit
 
-from audit_service.domain.manifest import Frozen
-
-
-class MetricKind(StrEnum):
-    """The readings that are defined (METHOD.md section 1)."""
-
-    LOG_ODDS = "log_odds"
-    """d: logsumexp(favorable) - logsumexp(unfavorable), in nats."""
-    PROBABILITY = "probability"
-    """p = sigmoid(d): favorable share among the declared labels."""
-    LOG_PROBABILITY = "log_probability"
-    """log P(favorable) over the whole vocabulary, in nats."""
-    COVERAGE = "coverage"
-    """P(favorable) + P(unfavorable): whether the labels are what the model answers with."""
+from audit_service.domain.cells import DecisionTable
+from audit_service.domain.readings import Reading
+from audit_service.domain.uncertainty import Array
 
 
-class Metric(Frozen):
-    """A named reading and what it is for."""
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A decision value per prompt, and how a threshold in log-odds reads in its unit."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100, examples=["log-odds"])
-    kind: MetricKind
-    title: str = Field(min_length=1, max_length=200)
-    unit: str = Field(min_length=1, max_length=40, examples=["nats"])
-    note: str = ""
-    """Where it misleads, and what to read beside it."""
+    reading: Reading
+    unit: str
+    value: Callable[[DecisionTable], Array]
+    """[pair, side]"""
+    slope: Callable[[DecisionTable], float]
+    """Mean change of the metric per nat of log-odds on these prompts: what converts threshold and margin."""
 
 
-BUILT_IN = (
-    Metric(name="log-odds", kind=MetricKind.LOG_ODDS, title="Log-odds of the favorable decision", unit="nats"),
-    Metric(
-        name="probability",
-        kind=MetricKind.PROBABILITY,
-        title="Favorable share among the declared labels",
-        unit="share",
-        note="Hides negative components where it is near 0 or 1; read the log-odds beside it.",
-    ),
-    Metric(
-        name="log-probability",
-        kind=MetricKind.LOG_PROBABILITY,
-        title="Log-probability of the favorable labels",
-        unit="nats",
-        note="Moves with coverage too, not only with the decision.",
-    ),
-    Metric(name="coverage", kind=MetricKind.COVERAGE, title="Probability on the declared labels", unit="share"),
-)
+def _odds(table: DecisionTable) -> Array:
+    return table.d.astype(np.float64)
+
+
+def _percent(table: DecisionTable) -> Array:
+    return 100 * expit(_odds(table))
+
+
+def _log_p(table: DecisionTable) -> Array:
+    return table.log_p_favorable.astype(np.float64)
+
+
+def _percent_slope(table: DecisionTable) -> float:
+    p = expit(_odds(table))
+    return float(100 * (p * (1 - p)).mean())
+
+
+def _log_p_slope(table: DecisionTable) -> float:
+    return float(expit(-_odds(table)).mean())
+
+
+LOG_ODDS = Metric(Reading.LOG_ODDS, "nats", _odds, lambda _: 1.0)
+"""d, the default (METHOD.md section 1)."""
+PROBABILITY = Metric(Reading.PROBABILITY, "percentage points", _percent, _percent_slope)
+"""p = sigmoid(d); hides effects near 0 and 1."""
+LOG_PROBABILITY = Metric(Reading.LOG_PROBABILITY, "nats", _log_p, _log_p_slope)
+"""Log of the favorable labels' probability; coverage moves it too."""
+METRICS = {metric.reading: metric for metric in (LOG_ODDS, PROBABILITY, LOG_PROBABILITY)}

@@ -46,7 +46,7 @@ class Result(Frozen):
     method: str
     """Estimator and interval in the field's words: "mean; cluster bootstrap BCa 95 %"."""
     reason: Sentence | None = None
-    """Why there is no value."""
+    """Why there is no value, or no interval around it."""
 
 
 class VerdictValue(StrEnum):
@@ -95,3 +95,5 @@ class Judgement(Frozen):
     results: tuple[Result, ...]
     protocol: tuple[LintFinding, ...]
     controls: tuple[Control, ...]
+    statements: tuple[Sentence, ...] = ()
+    """What was found, in words and in reading order."""

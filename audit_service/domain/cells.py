@@ -1,0 +1,162 @@
+"""The measured cells of a run as tables: what every statistic is computed from.
+
+Sign convention, here once and nowhere else: **gap = d(reference) - d(comparison)**, in nats. A positive gap means that
+the reference group is favoured. It equals the total effect d_clean - d_corrupt of the traces (METHOD.md section 4),
+because the reference prompt is the clean one. In percentage points: 100 x (p(reference) - p(comparison)).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit_service.domain.pairs import Pair
+from audit_service.domain.plan import Direction
+from audit_service.domain.sites import Site
+from audit_service.domain.trace import DecisionCells, EffectCells
+from audit_service.errors import InvalidInput
+
+Cells = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+REFERENCE, COMPARISON = 0, 1
+"""Axis 1 of every pair x side array."""
+
+
+def gap(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """[pair, side] → [pair] reference minus comparison."""
+    wide = values.astype(np.float64)
+    return wide[:, REFERENCE] - wide[:, COMPARISON]
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionTable:
+    """Decision values of all pairs of a run, in all forms. Cells that are missing or failed are NaN."""
+
+    pairs: tuple[Pair, ...]
+    d: Cells
+    """[pair, side] log-odds in nats."""
+    log_p_favorable: Cells
+    """[pair, side]"""
+    log_p_unfavorable: Cells
+    """[pair, side]"""
+
+    def __post_init__(self) -> None:
+        for name in ("d", "log_p_favorable", "log_p_unfavorable"):
+            _expect_shape(name, getattr(self, name), (len(self.pairs), 2))
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], shards: Sequence[DecisionCells]) -> Self:
+        """The shards' cells behind each other; their rows are in the order of ``pairs``."""
+        empty = np.zeros((0, 2), np.float32)
+        return cls(
+            tuple(pairs),
+            np.concatenate([empty, *(cells.d for cells in shards)]),
+            np.concatenate([empty, *(cells.log_p_favorable for cells in shards)]),
+            np.concatenate([empty, *(cells.log_p_unfavorable for cells in shards)]),
+        )
+
+    @property
+    def coverage(self) -> NDArray[np.float64]:
+        """[pair, side] P(favorable) + P(unfavorable); NaN where either is not a probability."""
+        favorable, unfavorable = (np.exp(np.minimum(x, 1).astype(np.float64)) for x in self._log_p)
+        total = favorable + unfavorable
+        return np.where(total <= 1 + 1e-3, total, np.nan)
+
+    @property
+    def _log_p(self) -> tuple[Cells, Cells]:
+        return self.log_p_favorable, self.log_p_unfavorable
+
+    def finite(self) -> Mask:
+        """[pair, side] whether the prompt's decision is a number at all."""
+        return np.isfinite(self.d) & np.isfinite(self.coverage)
+
+    def measured(self, *, min_coverage: float) -> Mask:
+        """[pair] whether both prompts gave a finite decision with the declared coverage."""
+        enough = np.nan_to_num(self.coverage, nan=0.0) >= min_coverage
+        return np.asarray((self.finite() & enough).all(axis=1))
+
+    def select(self, mask: Mask) -> "DecisionTable":
+        pairs = tuple(pair for pair, kept in zip(self.pairs, mask, strict=True) if kept)
+        return DecisionTable(pairs, self.d[mask], self.log_p_favorable[mask], self.log_p_unfavorable[mask])
+
+
+@dataclass(frozen=True, slots=True)
+class EffectTable:
+    """The whole pair x site matrix of one form and direction. Cells that are missing or failed are NaN."""
+
+    form: str
+    direction: Direction
+    pairs: tuple[Pair, ...]
+    sites: tuple[Site, ...]
+    d_clean: Cells
+    """[pair] reference prompt, unpatched."""
+    d_corrupt: Cells
+    """[pair] comparison prompt, unpatched."""
+    patched: Cells
+    """[pair, site]"""
+
+    def __post_init__(self) -> None:
+        _expect_shape("d_clean", self.d_clean, (len(self.pairs),))
+        _expect_shape("d_corrupt", self.d_corrupt, (len(self.pairs),))
+        _expect_shape("patched", self.patched, (len(self.pairs), len(self.sites)))
+
+    @classmethod
+    def of(
+        cls,
+        form: str,
+        direction: Direction,
+        *,
+        pairs: Sequence[Pair],
+        sites: Sequence[Site],
+        shards: Sequence[EffectCells],
+    ) -> Self:
+        """The shards' cells behind each other; their rows are in the order of ``pairs``."""
+        empty = np.zeros(0, np.float32)
+        return cls(
+            form,
+            direction,
+            tuple(pairs),
+            tuple(sites),
+            np.concatenate([empty, *(cells.d_clean for cells in shards)]),
+            np.concatenate([empty, *(cells.d_corrupt for cells in shards)]),
+            np.concatenate([np.zeros((0, len(sites)), np.float32), *(cells.patched for cells in shards)]),
+        )
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        """[pair] what a patch of everything moves the recipient by: the gap, or minus the gap when noising."""
+        whole = self.d_clean.astype(np.float64) - self.d_corrupt
+        return whole if self.direction is Direction.DENOISE else -whole
+
+    @property
+    def effects(self) -> Cells:
+        """[pair, site] patched minus the unpatched recipient, in nats."""
+        recipient = self.d_corrupt if self.direction is Direction.DENOISE else self.d_clean
+        return self.patched - recipient[:, None]
+
+    def finite(self) -> Mask:
+        """[pair] whether every cell of the pair is a number."""
+        unpatched = np.isfinite(self.d_clean) & np.isfinite(self.d_corrupt)
+        return unpatched & np.isfinite(self.patched).all(axis=1)
+
+    def select(self, mask: Mask) -> "EffectTable":
+        pairs = tuple(pair for pair, kept in zip(self.pairs, mask, strict=True) if kept)
+        return EffectTable(
+            self.form,
+            self.direction,
+            pairs,
+            self.sites,
+            self.d_clean[mask],
+            self.d_corrupt[mask],
+            self.patched[mask],
+        )
+
+
+def _expect_shape(name: str, array: Cells, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise InvalidInput(
+            f"{name} has shape {array.shape}, the pairs and sites ask for {shape}.",
+            remedy="Load the cells of all shards of the run, in the order of the pairs and of the plan's sites.",
+        )

@@ -1,0 +1,169 @@
+"""The rows of decision-level disparity: all points of METHOD.md section 3, by key."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from audit_service.domain.behaviors import Behavior
+from audit_service.domain.cells import DecisionTable
+from audit_service.domain.contrasts import Contrast, Unit, columns, placebo
+from audit_service.domain.disparity import (
+    assess,
+    gross_flips,
+    katz,
+    mcnemar,
+    mean,
+    net_flips,
+    selection_ratio,
+    share,
+    standardised,
+)
+from audit_service.domain.plan import Judging
+from audit_service.domain.results import Result
+from audit_service.domain.rows import count, plain, row
+from audit_service.domain.uncertainty import Array, Clusters, Estimate, Resampled, Sums, generator, level
+from audit_service.domain.verdict import Judged
+
+
+def contrast_rows(
+    contrast: Contrast, judged: Judged, *, decisions: DecisionTable, behavior: Behavior, judging: Judging
+) -> Iterator[Result]:
+    """Every number of one comparison group in one form."""
+    data = columns(contrast.table, cut=behavior.cut)
+    rng = generator(judging.seed, contrast.key, "rows")
+    sample = Resampled.of(data, contrast.clusters, rng=rng, resamples=judging.resamples)
+    yield from _sizes(contrast)
+    yield from _gap(contrast, judged, sample, judging.alpha)
+    yield from _equivalence(contrast, judged, judging.alpha)
+    yield from _rates(contrast, sample, judging.alpha)
+    yield from _flips(contrast, judged, sample, judging.alpha)
+    yield _over_placebo(contrast, placebo(decisions, behavior, contrast.form), behavior=behavior, judging=judging)
+    by_cues = assess(contrast, behavior=behavior, judging=judging, unit=Unit.CUES)
+    yield row(f"{contrast.key}.gap_nats_by_cues", by_cues.gap, unit="nats", n=by_cues.clusters, p_value=by_cues.p_value)
+
+
+def _sizes(contrast: Contrast) -> Iterator[Result]:
+    yield count(f"{contrast.key}.pairs", len(contrast.asked.pairs), "pairs asked for")
+    yield count(f"{contrast.key}.pairs_not_measured", contrast.not_measured, "pairs without a measured decision")
+    yield count(f"{contrast.key}.clusters", contrast.clusters.count, "clusters measured (template x cue pair)")
+
+
+def _gap(contrast: Contrast, judged: Judged, sample: Resampled, alpha: float) -> Iterator[Result]:
+    key, clusters = contrast.key, sample.clusters
+    yield row(f"{key}.gap_nats", judged.assessment.gap, unit="nats", n=clusters, p_value=judged.assessment.p_value)
+    yield plain(f"{key}.gap_p_holm", judged.p_holm, unit="p", method="sign flips of clusters; Holm over the run")
+    points = sample.estimate(mean("gap_pp"), alpha=alpha, what="mean paired gap of p")
+    yield row(f"{key}.gap_pp", points, unit="percentage points", n=clusters)
+    size = sample.estimate(mean("gap_absolute"), alpha=alpha, what="mean absolute gap")
+    yield row(f"{key}.gap_abs_nats", size, unit="nats", n=clusters)
+    effect = sample.estimate(standardised, alpha=alpha, what="mean / sd of the paired differences")
+    yield row(f"{key}.dz", effect, unit="1", n=clusters)
+
+
+def _equivalence(contrast: Contrast, judged: Judged, alpha: float) -> Iterator[Result]:
+    assessment, error = judged.assessment, judged.assessment.mean
+    method = f"TOST against ±{assessment.delta:g} nats; cluster-robust t {level(2 * alpha)}"
+    if error is None:
+        missing = Estimate(None, None, None, method, assessment.gap.issue or "reason.not_measured")
+        yield row(f"{contrast.key}.equivalence_nats", missing, unit="nats")
+        yield row(f"{contrast.key}.mde_nats", missing, unit="nats")
+        return
+    low, high = error.interval(2 * alpha)
+    yield row(
+        f"{contrast.key}.equivalence_nats",
+        Estimate(error.value, low, high, method),
+        unit="nats",
+        n=error.clusters,
+        p_value=assessment.equivalence_p,
+    )
+    detectable = error.detectable(alpha)
+    yield plain(f"{contrast.key}.mde_nats", detectable, unit="nats", method="2.8 x SE", n=error.clusters)
+
+
+def _rates(contrast: Contrast, sample: Resampled, alpha: float) -> Iterator[Result]:
+    for side in ("reference", "comparison"):
+        rate = share(sample, mean(side), alpha=alpha, what="share approved")
+        yield row(f"{contrast.key}.rate_{side}", rate, unit="share", n=sample.clusters)
+    ratio = sample.estimate(selection_ratio, alpha=alpha, what="ratio of approval rates of paired prompts")
+    yield row(f"{contrast.key}.rate_ratio", ratio, unit="ratio", n=sample.clusters)
+    approved = [round(sample.total(side)) for side in ("reference", "comparison")]
+    independent = katz(approved, [len(contrast.table.pairs)] * 2, alpha=alpha)
+    yield row(f"{contrast.key}.rate_ratio_independent", independent, unit="ratio")
+
+
+def _flips(contrast: Contrast, judged: Judged, sample: Resampled, alpha: float) -> Iterator[Result]:
+    key = contrast.key
+    net = share(sample, net_flips, alpha=alpha, what="(b - c) / n", events=gross_flips)
+    yield row(f"{key}.flips_net", net, unit="share", n=sample.clusters, p_value=judged.assessment.flips_p)
+    method = "sign flips of clusters; Holm over the run"
+    yield plain(f"{key}.flips_p_holm", judged.flips_p_holm, unit="p", method=method)
+    gross = share(sample, gross_flips, alpha=alpha, what="(b + c) / n")
+    yield row(f"{key}.flips_gross", gross, unit="share", n=sample.clusters)
+    lost, gained = (round(sample.total(side)) for side in ("lost", "gained"))
+    yield count(f"{key}.flips_lost", lost, "pairs approved only with the reference cue (b)")
+    yield count(f"{key}.flips_gained", gained, "pairs approved only with the comparison cue (c)")
+    p_value = mcnemar(lost, gained) if contrast.table.pairs else None
+    yield plain(f"{key}.mcnemar_p", p_value, unit="p", method="exact McNemar over pairs, clusters not considered")
+
+
+def _over_placebo(contrast: Contrast, noise: DecisionTable, *, behavior: Behavior, judging: Judging) -> Result:
+    """How much more often decisions flip than when nothing protected changes."""
+    key, method = f"{contrast.key}.flips_over_placebo", "gross flip rate minus that of the placebo pairs"
+    noise = noise.select(np.array([pair.attribute == contrast.attribute for pair in noise.pairs], dtype=bool))
+    if not (contrast.table.pairs and noise.pairs):
+        return row(key, Estimate(None, None, None, method, "reason.not_measured"), unit="share")
+    data = _side_by_side(columns(contrast.table, cut=behavior.cut), columns(noise, cut=behavior.cut))
+    labels = [*(pair.cluster for pair in contrast.table.pairs), *(f"placebo {pair.cluster}" for pair in noise.pairs)]
+    clusters = Clusters.of(labels)
+    sample = Resampled.of(data, clusters, rng=generator(judging.seed, key), resamples=judging.resamples)
+    fewest = min(contrast.clusters.count, clusters.count - contrast.clusters.count)
+    estimate = sample.estimate(_excess, alpha=judging.alpha, what=method, clusters=fewest)
+    return row(key, estimate, unit="share", n=fewest)
+
+
+def _side_by_side(ours: dict[str, Array], noise: dict[str, Array]) -> dict[str, Array]:
+    """Columns of both kinds of pairs, each zero in the rows of the other."""
+    return {
+        "n": np.concatenate([ours["n"], 0 * noise["n"]]),
+        "flips": np.concatenate([ours["lost"] + ours["gained"], 0 * noise["n"]]),
+        "noise_n": np.concatenate([0 * ours["n"], noise["n"]]),
+        "noise_flips": np.concatenate([0 * ours["n"], noise["lost"] + noise["gained"]]),
+    }
+
+
+def _excess(sums: Sums) -> Array:
+    return sums["flips"] / sums["n"] - sums["noise_flips"] / sums["noise_n"]
+
+
+def form_rows(decisions: DecisionTable, form: str, *, behavior: Behavior, judging: Judging) -> Iterator[Result]:
+    """What the prompts of a form have in common: placebo pairs (the noise floor) and coverage."""
+    noise = placebo(decisions, behavior, form)
+    clusters = Clusters.of([pair.cluster for pair in noise.pairs])
+    yield count(f"{form}.placebo.pairs", len(noise.pairs), "placebo pairs measured")
+    yield count(f"{form}.placebo.clusters", clusters.count, "clusters of placebo pairs")
+    rng = generator(judging.seed, form, "placebo")
+    sample = Resampled.of(columns(noise, cut=behavior.cut), clusters, rng=rng, resamples=judging.resamples)
+    alpha, n = judging.alpha, clusters.count
+    flips = share(sample, gross_flips, alpha=alpha, what="(b + c) / n of placebo pairs")
+    yield row(f"{form}.placebo.flip_rate", _known(flips, n), unit="share", n=n)
+    for name in ("gap", "gap_absolute"):
+        estimate = sample.estimate(
+            mean(name), alpha=alpha, what=f"mean {' '.join(reversed(name.split('_')))} of placebo pairs"
+        )
+        yield row(f"{form}.placebo.{name.replace('absolute', 'abs')}_nats", _known(estimate, n), unit="nats", n=n)
+    yield from _coverage(decisions, form, behavior)
+
+
+def _known(estimate: Estimate, clusters: int) -> Estimate:
+    return estimate if clusters else Estimate(None, None, None, estimate.method, "reason.not_measured")
+
+
+def _coverage(decisions: DecisionTable, form: str, behavior: Behavior) -> Iterator[Result]:
+    ours = decisions.select(np.array([pair.form == form for pair in decisions.pairs], dtype=bool))
+    finite = ours.finite()
+    known = ours.coverage[finite]
+    method = "mean probability on the declared labels, over prompt sides of pairs"
+    yield plain(f"{form}.coverage_mean", float(known.mean()) if len(known) else None, unit="share", method=method)
+    below = int((known < behavior.min_coverage).sum())
+    yield count(f"{form}.prompts_low_coverage", below, "prompt sides below the declared minimum coverage")
+    yield count(f"{form}.prompts_not_finite", int((~finite).sum()), "prompt sides without a finite decision")

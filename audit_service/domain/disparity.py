@@ -1,0 +1,216 @@
+"""Disparity of decisions between a comparison group and the reference group (METHOD.md section 3).
+
+A positive gap means that the reference group is favoured (see cells.py).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from audit_service.domain.behaviors import Behavior
+from audit_service.domain.cells import COMPARISON, REFERENCE
+from audit_service.domain.contrasts import Contrast, Unit, columns
+from audit_service.domain.metrics import LOG_ODDS, Metric
+from audit_service.domain.plan import Judging
+from audit_service.domain.uncertainty import (
+    Array,
+    Clusters,
+    Estimate,
+    Resampled,
+    Statistic,
+    Sums,
+    fewest_clusters,
+    generator,
+    level,
+    sign_flip,
+)
+
+
+def mean(name: str) -> Statistic:
+    """Sum of a column per pair."""
+    return lambda sums: sums[name] / sums["n"]
+
+
+def net_flips(sums: Sums) -> Array:
+    """(b - c) / n: b pairs approved only with the reference cue, c only with the comparison cue."""
+    return (sums["lost"] - sums["gained"]) / sums["n"]
+
+
+def gross_flips(sums: Sums) -> Array:
+    """(b + c) / n"""
+    return (sums["lost"] + sums["gained"]) / sums["n"]
+
+
+def selection_ratio(sums: Sums) -> Array:
+    """Approval rate of the comparison group over that of the reference group (adverse impact ratio)."""
+    return sums["comparison"] / np.where(sums["reference"] > 0, sums["reference"], np.nan)
+
+
+def standardised(sums: Sums) -> Array:
+    """d_z = mean / standard deviation (n - 1) of the paired differences."""
+    n = sums["n"]
+    variance = (sums["gap_squared"] - np.square(sums["gap"]) / n) / (n - 1)
+    spread = np.where(variance > 1e-12 * sums["gap_squared"] / n, variance, np.nan)
+    return sums["gap"] / n / np.sqrt(spread)
+
+
+def share(
+    sample: Resampled, statistic: Statistic, *, alpha: float, what: str, events: Statistic | None = None
+) -> Estimate:
+    """A share with its interval; where nothing (or everything) happened, an exact binomial bound over clusters.
+
+    A net share, which can be negative, names in ``events`` the share of pairs in which anything happened: 0 with
+    events on both sides is not the same as no event. Taking clusters for the sample size is conservative.
+    """
+    estimate = sample.estimate(statistic, alpha=alpha, what=what)
+    happened = estimate if events is None else sample.estimate(events, alpha=alpha, what=what)
+    if estimate.issue != "reason.no_variation" or estimate.value is None:
+        return estimate
+    reach = 1 - (alpha / 2) ** (1 / sample.clusters)
+    method = f"{what}; exact binomial over clusters {level(alpha)}"
+    if happened.value == 0.0:
+        return Estimate(0.0, 0.0 if events is None else -reach, reach, method)
+    if abs(estimate.value) == 1.0:
+        return Estimate(estimate.value, max(estimate.value - reach, -1.0), min(estimate.value + reach, 1.0), method)
+    return estimate
+
+
+def katz(approved: Sequence[int], asked: Sequence[int], *, alpha: float) -> Estimate:
+    """Ratio of two independent rates (comparison over reference) with Katz's log interval (Katz et al. 1978).
+
+    Both sequences are (reference, comparison). For independent samples; pairs have their own interval.
+    """
+    method = f"ratio of independent rates; Katz log interval {level(alpha)}"
+    if min(asked) == 0 or approved[REFERENCE] == 0:
+        return Estimate(None, None, None, method, "reason.undefined")
+    rates = [part / whole for part, whole in zip(approved, asked, strict=True)]
+    ratio = rates[COMPARISON] / rates[REFERENCE]
+    if approved[COMPARISON] == 0:
+        return Estimate(ratio, None, None, method, "reason.undefined")
+    spread = math.sqrt(sum((1 - rate) / part for rate, part in zip(rates, approved, strict=True)))
+    reach = math.exp(float(stats.norm.ppf(1 - alpha / 2)) * spread)
+    return Estimate(ratio, ratio / reach, ratio * reach, method)
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """Exact two-sided McNemar p over discordant pairs; 1 when there are none."""
+    return float(stats.binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+
+
+class ClusteredMean(NamedTuple):
+    """A mean over pairs with its cluster-robust standard error."""
+
+    value: float
+    error: float
+    clusters: int
+
+    @classmethod
+    def of(cls, sums: Array, sizes: Array) -> "ClusteredMean":
+        """``sums`` and ``sizes`` [cluster]: needs two clusters at least."""
+        clusters = len(sums)
+        value = float(sums.sum() / sizes.sum())
+        residual = sums - value * sizes
+        error = math.sqrt(clusters / (clusters - 1) * float(np.square(residual).sum())) / float(sizes.sum())
+        return cls(value, error, clusters)
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        reach = float(stats.t.ppf(1 - alpha / 2, self.clusters - 1)) * self.error
+        return self.value - reach, self.value + reach
+
+    def equivalence_p(self, delta: float) -> float:
+        """TOST: the larger of the one-sided p values against -delta and +delta (Schuirmann 1987)."""
+        nearest = (delta - abs(self.value)) / self.error
+        return float(stats.t.sf(nearest, self.clusters - 1))
+
+    def detectable(self, alpha: float) -> float:
+        """Minimum detectable effect at 80 % power: 2.8 x SE at alpha 0.05 (METHOD.md section 3)."""
+        factor = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(0.8)
+        return round(float(factor), 1) * self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What a verdict on one contrast rests on. ``issue`` says why there is less than that."""
+
+    key: str
+    form: str
+    group: str
+    reference: str
+    unit: str
+    threshold: float
+    delta: float
+    pairs: int
+    not_measured: int
+    clusters: int
+    needed: int
+    """Clusters below which there is no conclusion."""
+    gap: Estimate
+    p_value: float | None = None
+    """Sign flips of the gap."""
+    mean: ClusteredMean | None = None
+    flips: float | None = None
+    """Net flips (b - c) / n."""
+    flips_p: float | None = None
+    """Sign flips of the net flips, clusters kept together."""
+
+    @property
+    def equivalence_p(self) -> float | None:
+        return None if self.mean is None else self.mean.equivalence_p(self.delta)
+
+    @property
+    def favoured(self) -> str:
+        return self.reference if (self.gap.value or 0) > 0 else self.group
+
+
+def assess(
+    contrast: Contrast, *, behavior: Behavior, judging: Judging, metric: Metric = LOG_ODDS, unit: Unit = Unit.CLUSTER
+) -> Assessment:
+    """Gap, significance and equivalence of one contrast; ``unit`` is what is resampled."""
+    clusters = Clusters.of([unit.label(pair) for pair in contrast.table.pairs])
+    data = columns(contrast.table, cut=behavior.cut, metric=metric)
+    rng = generator(judging.seed, contrast.key, metric.reading, unit)
+    sample = Resampled.of(data, clusters, rng=rng, resamples=judging.resamples)
+    return _assessment(contrast, sample, behavior=behavior, judging=judging, metric=metric, rng=rng)
+
+
+def _assessment(
+    contrast: Contrast,
+    sample: Resampled,
+    *,
+    behavior: Behavior,
+    judging: Judging,
+    metric: Metric,
+    rng: np.random.Generator,
+) -> Assessment:
+    scale = metric.slope(contrast.table) if contrast.table.pairs else 1.0
+    estimate = sample.estimate(mean("gap"), alpha=judging.alpha, what="mean paired gap")
+    base = Assessment(
+        contrast.key,
+        contrast.form,
+        contrast.group,
+        contrast.reference,
+        metric.unit,
+        behavior.threshold.gap_nats * scale,
+        judging.delta_nats * scale,
+        len(contrast.asked.pairs),
+        contrast.not_measured,
+        sample.clusters,
+        fewest_clusters(judging.alpha),
+        estimate,
+    )
+    if sample.clusters < base.needed:
+        return base
+    net = sample.sums("lost") - sample.sums("gained")
+    test = sign_flip(np.column_stack([sample.sums("gap"), net]), rng=rng, resamples=judging.resamples)
+    varies = estimate.issue != "reason.no_variation"
+    return replace(
+        base,
+        p_value=float(test.raw[0]),
+        mean=ClusteredMean.of(sample.sums("gap"), sample.sums("n")) if varies else None,
+        flips=float(net.sum() / sample.sums("n").sum()),
+        flips_p=float(test.raw[1]),
+    )

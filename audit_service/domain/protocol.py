@@ -1,0 +1,287 @@
+"""The protocol linter: what METHOD.md section 6 asks of a plan before a run, and of its results after it.
+
+Each rule has a stable id, a level, a sentence and a remedy (both in sentences.py). Errors hold a verdict back and
+should stop a run from starting; warnings and notes are printed beside the numbers.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as Lookup
+from dataclasses import dataclass, field
+from typing import Self, TypeAlias
+
+import numpy as np
+from scipy.special import expit
+
+from audit_service.domain.behaviors import Behavior
+from audit_service.domain.cells import DecisionTable
+from audit_service.domain.disparity import Assessment
+from audit_service.domain.pairs import Pair, PairKind
+from audit_service.domain.plan import Direction, Judging, Mapping, Plan, Tracing
+from audit_service.domain.results import Level, LintFinding, Result
+from audit_service.domain.sentences import say
+from audit_service.domain.trace import Control
+from audit_service.domain.uncertainty import Array, fewest_clusters
+from audit_service.domain.verdict import Judged
+
+Rows: TypeAlias = Lookup[str, Result]
+
+SATURATED = 0.01
+"""A probability this near to 0 or 1 hides effects (METHOD.md section 4)."""
+TOO_MANY_SATURATED = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What is known of the prompts on this model, before the run from a sample or after it from all cells."""
+
+    d: Array = field(default_factory=lambda: np.zeros(0))
+    """[prompt] decision values in nats."""
+    coverage: Array = field(default_factory=lambda: np.zeros(0))
+    """[prompt] P(favorable) + P(unfavorable)."""
+    unequal_spans: float = 0.0
+    """Share of pairs whose cue spans differ in token length."""
+    collisions: tuple[str, ...] = ()
+    """Labels of the two answers that begin with the same token."""
+
+    @classmethod
+    def of(cls, decisions: DecisionTable, *, unequal_spans: float = 0.0, collisions: tuple[str, ...] = ()) -> Self:
+        return cls(decisions.d.astype(np.float64).ravel(), decisions.coverage.ravel(), unequal_spans, collisions)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A plan as far as the protocol reads it: it need not name a model yet."""
+
+    behavior: Behavior
+    tracing: Tracing
+    judging: Judging
+    pairs: tuple[Pair, ...]
+    exploratory: bool
+    predecessor: str | None
+    corruptions: Sequence[str]
+    windows: Sequence[int]
+    preview: Preview
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*(form.name for form in self.behavior.forms), *(pair.form for pair in self.pairs)]))
+
+    def of_form(self, form: str, kind: PairKind) -> list[Pair]:
+        return [pair for pair in self.pairs if pair.form == form and pair.kind is kind]
+
+
+def lint(
+    *,
+    behavior: Behavior,
+    tracing: Tracing,
+    judging: Judging,
+    pairs: Sequence[Pair],
+    exploratory: bool = False,
+    predecessor: str | None = None,
+    corruptions: Sequence[str] = ("pair",),
+    windows: Sequence[int] = (1,),
+    preview: Preview | None = None,
+) -> tuple[LintFinding, ...]:
+    """Every rule that the draft of a plan does not keep, in the order of the rules' ids.
+
+    ``windows`` are the widths, in layers, of what is patched at once; ``preview`` adds what only the model can tell.
+    """
+    draft = Draft(
+        behavior, tracing, judging, tuple(pairs), exploratory, predecessor, corruptions, windows, preview or Preview()
+    )
+    findings = (finding for rule in RULES for finding in rule(draft))
+    return tuple(sorted(findings, key=lambda finding: finding.rule))
+
+
+def lint_plan(plan: Plan, pairs: Sequence[Pair], preview: Preview | None = None) -> tuple[LintFinding, ...]:
+    """``lint`` of a finished plan."""
+    return lint(
+        behavior=plan.behavior,
+        tracing=plan.tracing,
+        judging=plan.judging,
+        pairs=pairs,
+        exploratory=plan.exploratory,
+        predecessor=plan.predecessor,
+        preview=preview,
+    )
+
+
+def finding(rule: str, level: Level, **values: float | str) -> LintFinding:
+    return LintFinding(
+        rule=rule, level=level, sentence=say(f"lint.{rule}", **values), remedy=say(f"remedy.{rule}", **values)
+    )
+
+
+def _unequal_spans(draft: Draft) -> Iterator[LintFinding]:
+    if share := draft.preview.unequal_spans:
+        refused = draft.tracing.mapping is Mapping.EQUAL_ONLY
+        yield finding("P001", Level.ERROR if refused else Level.NOTE, share=share)
+
+
+def _colliding_answers(draft: Draft) -> Iterator[LintFinding]:
+    labels = draft.behavior.labels
+    written = set(labels.favorable) & set(labels.unfavorable)
+    if collisions := sorted(written | set(draft.preview.collisions)):
+        yield finding("P002", Level.ERROR, labels=", ".join(map(repr, collisions)))
+
+
+def _low_coverage(draft: Draft) -> Iterator[LintFinding]:
+    known = draft.preview.coverage[np.isfinite(draft.preview.coverage)]
+    minimum = draft.behavior.min_coverage
+    if (known < minimum).any():
+        yield finding("P003", Level.WARNING, share=float((known < minimum).mean()), minimum=minimum)
+
+
+def _saturation(draft: Draft) -> Iterator[LintFinding]:
+    p = expit(draft.preview.d[np.isfinite(draft.preview.d)])
+    share = float(((p < SATURATED) | (p > 1 - SATURATED)).mean()) if len(p) else 0.0
+    if share >= TOO_MANY_SATURATED:
+        yield finding("P005", Level.WARNING, share=share)
+
+
+def _corruptions(draft: Draft) -> Iterator[LintFinding]:
+    if set(draft.corruptions) == {"gaussian"}:
+        yield finding("P006", Level.WARNING)
+
+
+def _directions(draft: Draft) -> Iterator[LintFinding]:
+    if len(set(draft.tracing.directions)) == 1:
+        yield finding("P007", Level.WARNING, direction=draft.tracing.directions[0])
+
+
+def _windows(draft: Draft) -> Iterator[LintFinding]:
+    if draft.windows and 1 not in draft.windows:
+        yield finding("P008", Level.WARNING)
+
+
+def _placebo(draft: Draft) -> Iterator[LintFinding]:
+    without = [form for form in draft.forms if not draft.of_form(form, PairKind.PLACEBO)]
+    if without:
+        where = "" if len(without) == len(draft.forms) else f" in form {', '.join(without)}"
+        yield finding("P009", Level.WARNING, where=where)
+
+
+def _groups(draft: Draft) -> Iterator[LintFinding]:
+    needed = fewest_clusters(draft.judging.alpha)
+    for form in draft.forms:
+        contrast = draft.of_form(form, PairKind.CONTRAST)
+        for attribute in draft.behavior.attributes:
+            for group in attribute.groups:
+                if group == attribute.reference:
+                    continue
+                ours = [p for p in contrast if (p.attribute, p.comparison_group) == (attribute.name, group)]
+                clusters = len({pair.cluster for pair in ours})
+                if not ours:
+                    yield finding("P015", Level.ERROR, group=group, attribute=attribute.name, form=form)
+                elif clusters < needed:
+                    yield finding("P010", Level.WARNING, group=group, form=form, clusters=clusters, needed=needed)
+
+
+def _threshold(draft: Draft) -> Iterator[LintFinding]:
+    threshold, delta = draft.behavior.threshold, draft.judging.delta_nats
+    if not threshold.source:
+        yield finding("P011", Level.WARNING)
+    if delta > threshold.gap_nats:
+        yield finding("P013", Level.ERROR, delta=delta, threshold=threshold.gap_nats)
+
+
+def _sliding(draft: Draft) -> Iterator[LintFinding]:
+    if draft.exploratory:
+        yield finding("P012", Level.WARNING)
+    elif draft.predecessor is not None:
+        yield finding("P021", Level.ERROR)
+
+
+def _deployment(draft: Draft) -> Iterator[LintFinding]:
+    if not draft.behavior.deployment_note:
+        yield finding("P014", Level.NOTE)
+
+
+def _shared_cues(draft: Draft) -> Iterator[LintFinding]:
+    for form in draft.forms:
+        contrast = draft.of_form(form, PairKind.CONTRAST)
+        cues = len({(pair.reference_cue, pair.comparison_cue) for pair in contrast})
+        if cues < len({pair.cluster for pair in contrast}):
+            yield finding("P016", Level.NOTE, form=form, cues=cues)
+
+
+def _traced(draft: Draft) -> Iterator[LintFinding]:
+    needed = fewest_clusters(draft.judging.alpha)
+    for form in draft.forms:
+        available = len({pair.cluster for pair in draft.of_form(form, PairKind.CONTRAST)})
+        clusters = min(available, draft.tracing.pairs_per_form)
+        if clusters < needed:
+            yield finding("P018", Level.WARNING, form=form, clusters=clusters, needed=needed)
+
+
+def lint_results(
+    plan: Plan,
+    decisions: DecisionTable,
+    *,
+    judged: Sequence[Judged],
+    rows: Sequence[Result],
+    controls: Sequence[Control],
+) -> tuple[LintFinding, ...]:
+    """The rules that only the results can tell."""
+    by_key = {row.key: row for row in rows}
+    return (
+        *_weak_totals(plan, by_key),
+        *(found for one in judged for found in _low_power(plan, one.assessment)),
+        *(found for one in judged for found in _flips_like_placebo(one.assessment, by_key)),
+        *([] if controls else [finding("P019", Level.ERROR)]),
+        *_not_finite(decisions),
+    )
+
+
+def _weak_totals(plan: Plan, rows: Rows) -> Iterator[LintFinding]:
+    for form in plan.behavior.forms:
+        total = rows.get(f"{form.name}.{Direction.DENOISE}.total_effect")
+        if total is not None and total.low is not None and total.high is not None and total.low <= 0 <= total.high:
+            yield finding("P004", Level.WARNING, form=form.name, low=total.low, high=total.high)
+
+
+def _low_power(plan: Plan, assessment: Assessment) -> Iterator[LintFinding]:
+    if assessment.mean is None:
+        return
+    mde, delta = assessment.mean.detectable(plan.judging.alpha), plan.judging.delta_nats
+    if mde > delta:
+        clusters = math.ceil(assessment.clusters * (mde / delta) ** 2)
+        yield finding(
+            "P017",
+            Level.WARNING,
+            group=assessment.group,
+            form=assessment.form,
+            mde=mde,
+            delta=delta,
+            clusters=clusters,
+        )
+
+
+def _flips_like_placebo(assessment: Assessment, rows: Rows) -> Iterator[LintFinding]:
+    excess = rows.get(f"{assessment.key}.flips_over_placebo")
+    if excess is not None and excess.low is not None and excess.low <= 0:
+        yield finding("P022", Level.NOTE, form=assessment.form, group=assessment.group)
+
+
+def _not_finite(decisions: DecisionTable) -> Iterator[LintFinding]:
+    if count := int((~decisions.finite()).sum()):
+        yield finding("P020", Level.WARNING, count=count)
+
+
+RULES: tuple[Callable[[Draft], Iterator[LintFinding]], ...] = (
+    _unequal_spans,
+    _colliding_answers,
+    _low_coverage,
+    _saturation,
+    _corruptions,
+    _directions,
+    _windows,
+    _placebo,
+    _groups,
+    _threshold,
+    _sliding,
+    _deployment,
+    _shared_cues,
+    _traced,
+)
