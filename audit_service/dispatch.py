@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 GPU = "gpu"
 CPU = "cpu"
 REAP_EVERY_S = 10.0
+_ASKED = "broker_asked"
 
 
 class Task(StrEnum):
@@ -64,7 +65,6 @@ def celery() -> Celery:
         broker_connection_retry_on_startup=True,
         broker_transport_options={"socket_connect_timeout": 3, "socket_timeout": 30},
         task_publish_retry=False,  # a message that is lost is sent again by the reaper, from the tables
-        worker_hijack_root_logger=False,
         beat_schedule={"reap": {"task": Task.REAP.value, "schedule": REAP_EVERY_S}},
     )
     return app
@@ -76,7 +76,9 @@ def enqueue(session: WriteSession, task: Task, *ids: str) -> None:
     Raises:
         BrokerDown: the broker does not answer now, so that the rows of work that cannot start are not kept.
     """
-    waiting(QUEUES[task])
+    if not session.info.get(_ASKED):
+        waiting(QUEUES[task])
+        session.info[_ASKED] = True
     after_commit(session, partial(_send, task, ids))
 
 

@@ -1,0 +1,39 @@
+"""Reading the audit file and the pair file that lies beside it."""
+
+from pathlib import Path
+
+from audit_service.domain.auditfile import AuditFile, parse_audit_file
+from audit_service.domain.generation import generate
+from audit_service.domain.pairfiles import PairFormat, parse_pairs
+from audit_service.domain.pairs import PairSet
+from audit_service.errors import InvalidInput
+
+
+def read_audit(file: Path) -> AuditFile:
+    """The audit that a YAML file describes; InvalidInput says what is wrong with it."""
+    return parse_audit_file(_read(file).decode("utf-8", errors="replace"), name=file.name)
+
+
+def read_pairs(file: Path, audit: AuditFile) -> PairSet:
+    """The pairs of the audit: from the file that it names, relative to its own place, or from its templates."""
+    if audit.pairs is None:
+        return generate(audit.behavior)
+    pair_file = file.parent / audit.pairs
+    return parse_pairs(_read(pair_file), name=audit.behavior.name, file_format=pair_format(pair_file))
+
+
+def pair_format(file: Path) -> PairFormat:
+    """The format that the file's name ends in."""
+    try:
+        return PairFormat(file.suffix.removeprefix(".").lower())
+    except ValueError as error:
+        raise InvalidInput(
+            f"{file.name} is no pair file by its name.", remedy="Name it .csv, .jsonl or .json for what it holds."
+        ) from error
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from error

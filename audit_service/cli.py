@@ -1,0 +1,118 @@
+"""``audit-service``: the service, and a whole audit from one file."""
+
+import logging
+import sys
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from audit_service.errors import AuditError
+from audit_service.settings import get_settings
+
+COMMANDS = "audit_service.commands"
+"""Entry points of other packages that become commands; those that need torch live with the workers."""
+
+app = typer.Typer(
+    name="audit-service",
+    help="Causal bias audits of decision models, with evidence an auditor can re-perform.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+
+@app.command()
+def serve() -> None:
+    """Start the API. Without AUDIT_DATABASE_URL and AUDIT_BROKER_URL it starts a private database and broker."""
+    from audit_service import processes  # noqa: PLC0415 - the other commands start faster without it
+
+    with processes.surroundings() as settings:
+        processes.serve(settings, say=_say)
+
+
+@app.command()
+def up() -> None:
+    """Start everything for one user on this machine: database, broker, API and a worker."""
+    from audit_service import processes  # noqa: PLC0415
+
+    with processes.surroundings() as settings, processes.everything(settings) as machine:
+        _say(f"audit-service answers at {machine.url} (documentation: {machine.url}/docs)")
+        _say(f"Logs lie in {settings.data_dir}. Ctrl-C stops everything.")
+        while True:
+            machine.keep_running()
+            time.sleep(1)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database of AUDIT_DATABASE_URL to this version of the service."""
+    from audit_service.db import migrating  # noqa: PLC0415
+
+    url = get_settings().database_url
+    if url is None:
+        _say("AUDIT_DATABASE_URL is not set; the embedded database is migrated whenever it starts.")
+        return
+    migrating.migrate(url)
+    _say("The database is up to date.")
+
+
+@app.command()
+def lint(file: Annotated[Path, typer.Argument(help="The audit's YAML file.")]) -> None:
+    """Check an audit against the protocol before anything is computed; fails on errors, not on warnings."""
+    from audit_service.auditfiles import read_audit, read_pairs  # noqa: PLC0415
+    from audit_service.domain.protocol import lint as findings_of  # noqa: PLC0415
+    from audit_service.domain.results import Level  # noqa: PLC0415
+    from audit_service.domain.sentences import english  # noqa: PLC0415
+
+    audit = read_audit(file)
+    findings = findings_of(
+        behavior=audit.behavior, tracing=audit.tracing, judging=audit.judging, pairs=read_pairs(file, audit).pairs
+    )
+    for finding in findings:
+        out.print(f"[bold]{finding.rule} {finding.level}[/]  {english(finding.sentence)}")
+        out.print(f"      → {english(finding.remedy)}")
+    if not findings:
+        _say("The protocol has no objection.")
+    if any(finding.level is Level.ERROR for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="The audit's YAML file, such as examples/loan-denial.yaml.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the evidence.")] = Path("evidence"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of sentences.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--detach", help="Stay until the report is there, or leave the run to the service.")
+    ] = True,
+) -> None:
+    """Audit a model: register, plan, trace, judge and report what the file describes."""
+    from audit_service.running import run_file  # noqa: PLC0415
+
+    done = run_file(file, out_dir=out_dir, wait=wait, console=err)
+    if as_json:
+        sys.stdout.write(done.model_dump_json(indent=2) + "\n")
+    else:
+        for line in done.lines():
+            _say(line)
+
+
+def _say(line: str) -> None:
+    out.print(line, highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command; an error of the user's ends with its remedy, not with a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for entry in entry_points(group=COMMANDS):
+        app.command(entry.name)(entry.load())
+    try:
+        app()
+    except AuditError as error:
+        err.print(f"{error.title}. {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,56 @@
+"""What a pair set looks like to a model, seen on a sample before a plan is made."""
+
+from pydantic import Field
+
+from audit_service.domain.manifest import Frozen
+from audit_service.domain.pairs import Pair
+
+
+class SegmentTokens(Frozen):
+    """How a segment falls into tokens on either side."""
+
+    segment: str
+    reference: tuple[str, ...]
+    comparison: tuple[str, ...]
+
+
+class PairPreview(Frozen):
+    """One pair, as the model sees it."""
+
+    pair_id: str
+    segments: tuple[SegmentTokens, ...]
+    d: tuple[float, float]
+    """Decision value in nats: (reference, comparison)."""
+    coverage: tuple[float, float]
+    """Probability on the labels: (reference, comparison)."""
+
+
+class FormPreview(Frozen):
+    """What a form's sample says about the whole."""
+
+    form: str
+    pairs: int
+    unequal_spans: float = Field(ge=0, le=1)
+    """Share of pairs of which a segment has more tokens on one side than on the other."""
+    coverage_mean: float
+    coverage_min: float
+    below_min_coverage: float = Field(ge=0, le=1)
+    """Share of prompts that would not be measured."""
+
+
+class Preview(Frozen):
+    """Alignment and label coverage."""
+
+    label_tokens: dict[str, tuple[int, ...]]
+    """Side of the decision ("favorable", "unfavorable") → token ids."""
+    forms: tuple[FormPreview, ...]
+    examples: tuple[PairPreview, ...]
+    """The first pairs of each form's sample, token by token."""
+
+
+def sample(pairs: tuple[Pair, ...], *, per_form: int) -> dict[str, list[Pair]]:
+    """Form → at most ``per_form`` of its pairs, evenly spread over the set."""
+    forms: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        forms.setdefault(pair.form, []).append(pair)
+    return {form: members[:: max(1, len(members) // per_form)][:per_form] for form, members in forms.items()}

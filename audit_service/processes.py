@@ -1,0 +1,150 @@
+"""The processes of one machine: the API, a worker, and the database and broker that both need."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import uvicorn
+
+from audit_service import dispatch, embedded
+from audit_service.db.migrating import assert_current, migrate
+from audit_service.embedded.processes import Child, start, wait_until
+from audit_service.errors import Conflict, Unavailable
+from audit_service.settings import Settings, get_settings
+
+START_SECONDS = 60
+RESTART_SECONDS = 2.0
+"""Pause before a worker that died is started again, so that a broken one does not spin."""
+
+
+@contextmanager
+def surroundings() -> Iterator[Settings]:
+    """Settings that name a database and a broker which are there, the database up to date.
+
+    What is embedded is migrated; a database of the user's own is only checked, since others may depend on it.
+    """
+    given = get_settings()
+    with embedded.services(given) as found:
+        if given.database_url is None:
+            migrate(found.database_url)
+        else:
+            assert_current(found.database_url)
+        # Child processes, the queue and the database handles all read these.
+        os.environ |= {"AUDIT_DATABASE_URL": found.database_url, "AUDIT_BROKER_URL": found.broker_url}
+        get_settings.cache_clear()
+        dispatch.celery.cache_clear()
+        yield get_settings()
+
+
+def serve(settings: Settings, *, say: Callable[[str], None]) -> None:
+    """Answer HTTP until interrupted; others on this machine find the address through a file."""
+    # The API's imports take a second that the other commands need not wait for.
+    from audit_service.app import create_app  # noqa: PLC0415
+
+    config = uvicorn.Config(create_app(), log_level="warning", timeout_graceful_shutdown=3)
+    config.host, config.port = settings.host, settings.port
+    try:
+        listening = config.bind_socket()
+    except SystemExit as error:  # uvicorn's answer to a port in use
+        raise Conflict(
+            f"Port {settings.port} on {settings.host} is in use.", remedy="Set AUDIT_PORT to another, or to 0 for any."
+        ) from error
+    address = Address(f"http://{settings.host}:{listening.getsockname()[1]}", os.getpid())
+    file = _address_file(settings)
+    file.write_text(json.dumps({"url": address.url, "pid": address.pid}))
+    say(f"audit-service answers at {address.url} (documentation: {address.url}/docs)")
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        file.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the API of this machine answers."""
+
+    url: str
+    pid: int
+
+
+def running(settings: Settings) -> Address | None:
+    """The API that runs on this data directory, if one does and answers."""
+    try:
+        address = Address(**json.loads(_address_file(settings).read_text()))
+        alive = psutil.pid_exists(address.pid) and httpx.get(f"{address.url}/healthz", timeout=5).is_success
+    except (FileNotFoundError, json.JSONDecodeError, TypeError, httpx.TransportError):
+        return None
+    return address if alive else None
+
+
+@contextmanager
+def everything(settings: Settings) -> Iterator["Machine"]:
+    """API and worker as child processes, until the block is left. ``settings`` come from ``surroundings``."""
+    machine = Machine(settings)
+    try:
+        machine.start()
+        yield machine
+    finally:
+        machine.stop()
+
+
+class Machine:
+    """The API and the worker of one user on one machine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._children: dict[str, Child] = {}
+        self.url = ""
+        """Where the API answers, once it does."""
+
+    def start(self) -> None:
+        """Start both and wait until the API answers.
+
+        Raises:
+            Unavailable: the API does not come up; its log says why.
+        """
+        for name in COMMANDS:
+            self._start(name)
+        if not wait_until(self._answers, seconds=START_SECONDS):
+            raise Unavailable("The API does not start.", remedy=f"Read {self.log('api')}.")
+
+    def stop(self) -> None:
+        """End both, the worker first, so that what it still saves is seen."""
+        for name in reversed(COMMANDS):
+            if child := self._children.pop(name, None):
+                child.stop()
+
+    def keep_running(self) -> None:
+        """Start again what has died; a worker may be killed at any time without loss."""
+        for name, child in self._children.items():
+            if child.failed():
+                time.sleep(RESTART_SECONDS)
+                self._start(name)
+
+    def log(self, name: str) -> Path:
+        return self._settings.data_dir / f"{name}.log"
+
+    def _start(self, name: str) -> None:
+        self._settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self._children[name] = start([sys.executable, "-m", "audit_service", *COMMANDS[name]], log=self.log(name))
+
+    def _answers(self) -> bool:
+        if self._children["api"].failed():
+            raise Unavailable("The API ended at once.", remedy=f"Read {self.log('api')}.")
+        address = running(self._settings)
+        self.url = address.url if address else ""
+        return address is not None
+
+
+COMMANDS = {"api": ["serve"], "worker": ["worker", "--beat"]}
+
+
+def _address_file(settings: Settings) -> Path:
+    return settings.data_dir / "api.json"

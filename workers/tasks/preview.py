@@ -1,0 +1,108 @@
+"""Preview a pair set on a model: how the prompts fall into tokens, and whether the model answers with the labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from audit_service.db.tables import BehaviorVersionRow, ModelVersionRow, PreviewRow
+from audit_service.db.tables.pair_sets import PreviewState
+from audit_service.dispatch import Task
+from audit_service.domain.behaviors import Behavior
+from audit_service.domain.pairs import Pair
+from audit_service.domain.preview import FormPreview, PairPreview, Preview, SegmentTokens, sample
+from audit_service.errors import AuditError
+from workers.cells import pair_set_of
+from workers.engine.decisions import measure_decisions
+from workers.engine.loading import Subject
+from workers.engine.tokens import EncodedPair, LabelTokens, encode_labels, encode_pair
+from workers.runtime import Runtime, runtime
+from workers.tasks.base import task
+
+PAIRS_PER_FORM = 32
+EXAMPLES_PER_FORM = 3
+
+
+@task(Task.PREVIEW)
+def preview(preview_id: str) -> None:
+    """Compute the preview, or write down why it cannot be had."""
+    worker = runtime()
+    try:
+        content = _compute(worker, preview_id)
+    except AuditError as error:
+        _save(worker, preview_id, PreviewState.FAILED, reason=str(error))
+    else:
+        _save(worker, preview_id, PreviewState.DONE, content=content)
+
+
+def preview_pairs(subject: Subject, behavior: Behavior, pairs: tuple[Pair, ...]) -> Preview:
+    """Encode and decide a sample of each form."""
+    labels = encode_labels(subject.tokenizer, behavior.labels)
+    forms, examples = [], []
+    for form, members in sample(pairs, per_form=PAIRS_PER_FORM).items():
+        seen = _decided(subject, members, labels)
+        examples += seen[:EXAMPLES_PER_FORM]
+        forms.append(_form(form, seen, min_coverage=behavior.min_coverage))
+    tokens = {"favorable": labels.favorable, "unfavorable": labels.unfavorable}
+    return Preview(label_tokens=tokens, forms=tuple(forms), examples=tuple(examples))
+
+
+def _decided(subject: Subject, pairs: Sequence[Pair], labels: LabelTokens) -> list[PairPreview]:
+    encoded = [encode_pair(subject.tokenizer, pair) for pair in pairs]
+    found = measure_decisions(subject, [ids for pair in encoded for ids in (pair.clean_ids, pair.corrupt_ids)], labels)
+    d = found.d.reshape(-1, 2).tolist()
+    coverage = (np.exp(found.log_p_favorable) + np.exp(found.log_p_unfavorable)).reshape(-1, 2).tolist()
+    return [
+        PairPreview(
+            pair_id=pair.id,
+            segments=_segments(subject.tokenizer, pair),
+            d=(d[row][0], d[row][1]),
+            coverage=(coverage[row][0], coverage[row][1]),
+        )
+        for row, pair in enumerate(encoded)
+    ]
+
+
+def _segments(tokenizer: PreTrainedTokenizerBase, pair: EncodedPair) -> tuple[SegmentTokens, ...]:
+    sides = [
+        {name: tuple(str(tokenizer.decode([side.ids[p]])) for p in span) for name, span in side.spans.items()}
+        for side in (pair.clean, pair.corrupt)
+    ]
+    return tuple(SegmentTokens(segment=name, reference=sides[0][name], comparison=sides[1][name]) for name in sides[0])
+
+
+def _form(form: str, seen: Sequence[PairPreview], *, min_coverage: float) -> FormPreview:
+    coverage = np.array([pair.coverage for pair in seen])
+    unequal = [any(len(part.reference) != len(part.comparison) for part in pair.segments) for pair in seen]
+    return FormPreview(
+        form=form,
+        pairs=len(seen),
+        unequal_spans=float(np.mean(unequal)),
+        coverage_mean=float(coverage.mean()),
+        coverage_min=float(coverage.min()),
+        below_min_coverage=float((coverage < min_coverage).mean()),
+    )
+
+
+def _compute(worker: Runtime, preview_id: str) -> Preview:
+    with worker.database.reading() as session:
+        row = session.get_one(PreviewRow, preview_id)
+        model = session.get_one(ModelVersionRow, row.model_version_id)
+        behavior = session.get_one(BehaviorVersionRow, row.behavior_version_id).content
+        pairs = pair_set_of(session, row.pair_set_id).pairs
+    return preview_pairs(worker.models.get(model.identity, Path(model.path)), behavior, pairs)
+
+
+def _save(
+    worker: Runtime,
+    preview_id: str,
+    state: PreviewState,
+    *,
+    content: Preview | None = None,
+    reason: str | None = None,
+) -> None:
+    with worker.database.writing() as session:
+        row = session.get_one(PreviewRow, preview_id)
+        row.state, row.reason = state, reason
+        row.content = None if content is None else content.model_dump(mode="json")

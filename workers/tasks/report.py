@@ -1,0 +1,129 @@
+"""Report a run: gather its evidence, render it, save the documents."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from sqlalchemy import select
+
+from audit_service.audits import lifecycle
+from audit_service.db.handles import ReadSession
+from audit_service.db.tables import EventRow, ModelVersionRow, ReportRow, RunRow, VerdictRow
+from audit_service.dispatch import Task
+from audit_service.domain.lifecycle import EventKind, RunState
+from audit_service.domain.pairs import PairSet
+from audit_service.domain.plan import ModelIdentity
+from audit_service.domain.trace import Measured
+from audit_service.errors import InvalidModel, ModelChanged
+from audit_service.registry.inspection import verify_unchanged
+from audit_service.settings import get_settings
+from workers.cells import RunCells, load
+from workers.engine.loading import load_tokenizer
+from workers.engine.tokens import encode_pair
+from workers.rendering.evidence import EventRecord, Evidence, RunFacts, ShardRecord
+from workers.rendering.report import Report, make_report
+from workers.runtime import Runtime, runtime
+from workers.tasks.base import alone, task
+
+
+@task(Task.REPORT, of_run=True)
+def report(run_id: str) -> None:
+    """Render the run's documents, unless they are there or somebody is at it."""
+    worker = runtime()
+    with alone(worker, run_id) as session:
+        if session is None or session.get_one(RunRow, run_id).state is not RunState.REPORTING:
+            return
+        evidence = gather(session, run_id)
+        languages = get_settings().report_languages
+        _save(worker, run_id, {language: make_report(evidence, language=language) for language in languages})
+
+
+def gather(session: ReadSession, run_id: str) -> Evidence:
+    """All that the report says, from the rows, checked against the stored bytes and the model's files."""
+    run = session.get_one(RunRow, run_id)
+    cells = load(session, run_id)
+    path = Path(session.get_one(ModelVersionRow, run.plan.model_version_id).path)
+    verdict = session.scalars(select(VerdictRow).where(VerdictRow.run_id == run_id)).one()
+    events = _events(session, run_id)
+    verified = _is_unchanged(cells.plan.model, path)
+    return Evidence(
+        run=RunFacts(
+            id=run_id,
+            requested_by=events[0].actor,
+            planned_at=run.plan.created_at,
+            started_at=run.started_at or run.created_at,
+            ended_at=_judged_at(events),
+            service_version=version("audit-service"),
+        ),
+        plan=cells.plan,
+        pair_set=cells.pair_set,
+        judgement=verdict.judgement,
+        cue_tokens=cue_tokens(path, cells.pair_set) if verified else {},
+        measured=tuple(_environments(cells)),
+        shards=tuple(_records(cells)),
+        model_verified=verified,
+        events=tuple(events),
+    )
+
+
+def cue_tokens(model: Path, pair_set: PairSet) -> dict[str, int]:
+    """Cue → number of tokens of this model's tokenizer, as the cue stands in its prompt."""
+    tokenizer = load_tokenizer(model)
+    lengths: dict[str, int] = {}
+    for pair in pair_set.pairs:
+        if pair.reference_cue not in lengths or pair.comparison_cue not in lengths:
+            encoded = encode_pair(tokenizer, pair)
+            cues = [segment.name for segment in pair.segments if segment.is_cue]
+            lengths[pair.reference_cue] = sum(len(encoded.clean.spans[name]) for name in cues)
+            lengths[pair.comparison_cue] = sum(len(encoded.corrupt.spans[name]) for name in cues)
+    return lengths
+
+
+def _events(session: ReadSession, run_id: str) -> list[EventRecord]:
+    query = select(EventRow).where(EventRow.run_id == run_id, EventRow.kind == EventKind.STATE).order_by(EventRow.seq)
+    return [EventRecord(at=row.at, actor=row.actor, what=f"run {row.data['to']}") for row in session.scalars(query)]
+
+
+def _judged_at(events: list[EventRecord]) -> datetime:
+    """The moment of the verdict: the document's date, so that rendering it again gives the same bytes."""
+    return next(event.at for event in events if event.what == f"run {RunState.REPORTING}")
+
+
+def _is_unchanged(identity: ModelIdentity, path: Path) -> bool:
+    try:
+        verify_unchanged(identity, path)
+    except (InvalidModel, ModelChanged):  # the report prints it, with what follows from it
+        return False
+    return True
+
+
+def _environments(cells: RunCells) -> list[Measured]:
+    """The different surroundings that shards were traced in; controls are told once for the whole run."""
+    return list(dict.fromkeys(stored.measured.model_copy(update={"controls": ()}) for stored in cells.shards))
+
+
+def _records(cells: RunCells) -> list[ShardRecord]:
+    return [
+        ShardRecord(
+            key=stored.shard.key,
+            kind=stored.shard.kind,
+            form=stored.shard.form,
+            direction=stored.shard.direction,
+            pairs=len(stored.shard.pair_ids),
+            digest=stored.digest,
+            verified=stored.verified,
+        )
+        for stored in cells.shards
+    ]
+
+
+def _save(worker: Runtime, run_id: str, reports: Mapping[str, Report]) -> None:
+    with worker.database.writing() as session:
+        if lifecycle.locked(session, run_id).state is not RunState.REPORTING:
+            return  # cancelled meanwhile
+        session.add_all(
+            ReportRow(run_id=run_id, language=language, pdf=made.pdf, view=made.json, digest=made.pdf_digest)
+            for language, made in reports.items()
+        )
+        lifecycle.move(session, run_id, RunState.COMPLETED, by=worker.name)
