@@ -9,6 +9,8 @@ from pathlib import Path
 
 from audit_service.errors import BrokerDown, DatabaseDown
 
+SYSTEM_POSTGRES = Path("/usr/lib/postgresql")
+"""Where Debian keeps each major version's programs, outside PATH."""
 _BROKERS = ("valkey-server", "redis-server")
 
 
@@ -47,7 +49,7 @@ def _postgres_folders() -> list[Path]:
         folders += sorted(package.glob("pginstall*/bin"), reverse=True)
     if found := shutil.which("postgres"):
         folders.append(Path(found).resolve().parent)
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    folders += sorted(SYSTEM_POSTGRES.glob("*/bin"), reverse=True)
     return [folder for folder in folders if (folder / "postgres").exists() and (folder / "initdb").exists()]
 
 

@@ -26,7 +26,7 @@ def start_broker(data_dir: Path, *, port: int, password: str) -> Child:
     # The configuration goes through standard input: on the command line every user could read the password.
     child = start([str(broker_binary()), "-"], log=log, stdin=_configuration(folder, port, password), cwd=folder)
     try:
-        _await_ready(child, port=port, password=password, log=log)
+        _await_ready(child, port=port, password=password)
     except BaseException:
         child.stop()
         raise
@@ -47,23 +47,21 @@ def _configuration(folder: Path, port: int, password: str) -> bytes:
     return "\n".join(lines).encode()
 
 
-def _await_ready(child: Child, *, port: int, password: str, log: Path) -> None:
-    beginning = log.stat().st_size
+def _await_ready(child: Child, *, port: int, password: str) -> None:
     with redis.Redis(host="127.0.0.1", port=port, password=password, retry=Retry(NoBackoff(), 0)) as client:
 
         def answers() -> bool:
             if child.failed():
-                _explain(log, beginning, what="The broker did not start")
+                _explain(child.output(), what="The broker did not start")
             with suppress(redis.RedisError):  # not listening yet, or still reading its file
                 return bool(client.ping())
             return False
 
         if not wait_until(answers, seconds=_START_SECONDS):
-            _explain(log, beginning, what=f"The broker did not answer within {_START_SECONDS} s")
+            _explain(child.output(), what=f"The broker did not answer within {_START_SECONDS} s")
 
 
-def _explain(log: Path, beginning: int, *, what: str) -> NoReturn:
-    output = log.read_bytes()[beginning:].decode(errors="replace")
+def _explain(output: str, *, what: str) -> NoReturn:
     last = [line for line in output.splitlines() if line.strip()][-5:]
     if os.strerror(errno.ENOSPC) in output:
         raise StorageFull(f"{what}: the disk is full.", remedy="Free some space, or set AUDIT_DATA_DIR.", details=last)

@@ -36,7 +36,7 @@ def start_postgres(data_dir: Path, *, port: int, password: str, identity: Identi
         )
     child = start(_command(cluster, binaries=binaries, port=port, identity=identity), log=log, **_options(identity))
     try:
-        _await_ready(child, port=port, password=password, log=log)
+        _await_ready(child, port=port, password=password)
         _make_database(port=port, password=password)
     except BaseException:
         child.stop()
@@ -114,19 +114,17 @@ def _options(identity: Identity) -> dict[str, Any]:
     return {"cwd": "/", "env": {"PATH": os.defpath, "LC_ALL": "C"}, **identity.popen_options()}
 
 
-def _await_ready(child: Child, *, port: int, password: str, log: Path) -> None:
-    beginning = log.stat().st_size
-
+def _await_ready(child: Child, *, port: int, password: str) -> None:
     def answers() -> bool:
         if child.failed():
-            _explain(_tail(log, beginning), what="The database did not start")
+            _explain(child.output(), what="The database did not start")
         with suppress(psycopg.OperationalError):
             _connect(port, password, "postgres").close()
             return True
         return False
 
     if not wait_until(answers, seconds=_START_SECONDS):
-        _explain(_tail(log, beginning), what=f"The database did not answer within {_START_SECONDS} s")
+        _explain(child.output(), what=f"The database did not answer within {_START_SECONDS} s")
 
 
 def _make_database(*, port: int, password: str) -> None:
@@ -145,10 +143,6 @@ def _connect(port: int, password: str, database: str) -> psycopg.Connection:
 def _major(cluster: Path) -> int | None:
     version = cluster / "PG_VERSION"
     return int(version.read_text()) if version.exists() else None
-
-
-def _tail(log: Path, beginning: int) -> str:
-    return log.read_bytes()[beginning:].decode(errors="replace")
 
 
 def _explain(output: str, *, what: str) -> NoReturn:

@@ -22,6 +22,9 @@ class Child:
 
     process: subprocess.Popen[bytes]
     watchdog: subprocess.Popen[bytes]
+    log: Path
+    log_start: int
+    """Length of the log before this start."""
 
     def stop(self) -> None:
         """Ask for a clean shutdown, wait for it, and only then insist."""
@@ -31,20 +34,33 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.watchdog.kill()
-        self.watchdog.communicate()
+        self._dismiss()
 
     def failed(self) -> bool:
-        return self.process.poll() is not None
+        """Whether it has ended on its own."""
+        ended = self.process.poll() is not None
+        if ended:
+            self._dismiss()
+        return ended
+
+    def output(self) -> str:
+        """What it has printed since it was started."""
+        return self.log.read_bytes()[self.log_start :].decode(errors="replace")
+
+    def _dismiss(self) -> None:
+        """End the watchdog too: the system may give the process's number to somebody else now."""
+        self.watchdog.kill()
+        self.watchdog.communicate()
 
 
 def start(command: list[str], *, log: Path, stdin: bytes = b"", **options: Any) -> Child:  # noqa: ANN401 - Popen's own
     """Start a server in a session of its own, so that Ctrl-C in the terminal reaches us first."""
     with log.open("ab") as output:
+        log_start = output.tell()
         process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True, **options
         )
-    child = Child(process, _watch(process.pid))
+    child = Child(process, _watch(process.pid), log, log_start)
     assert process.stdin is not None  # noqa: S101 - asked for above
     try:
         process.stdin.write(stdin)
