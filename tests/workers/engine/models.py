@@ -1,0 +1,57 @@
+"""Tiny random models of the supported families, and a tokenizer of the tests' own."""
+
+import torch
+from transformers import AutoModelForCausalLM, CONFIG_MAPPING, PreTrainedTokenizerFast
+
+from workers.engine.loading import Subject, subject_of
+
+SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "vocab_size": 101,
+    "max_position_embeddings": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
+VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
+    "gpt2": ("gpt2", {}),
+    "gpt2-scaled-by-layer": ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
+    "llama": ("llama", GROUPED),
+    "llama-wide-heads": ("llama", {"num_key_value_heads": 1, "head_dim": 16, "attention_bias": True}),
+    "mistral-sliding": ("mistral", {**GROUPED, "sliding_window": 4}),
+    "qwen2": ("qwen2", {"num_key_value_heads": 2}),
+    "qwen3": ("qwen3", GROUPED),
+    "phi3": ("phi3", {"num_key_value_heads": 2}),
+    "gemma2-sliding-softcap": ("gemma2", {**GROUPED, "sliding_window": 4, "attn_logit_softcapping": 0.5}),
+    "gemma3": (
+        "gemma3_text",
+        {**GROUPED, "sliding_window": 4, "layer_types": ["sliding_attention"] * 2 + ["full_attention"]},
+    ),
+    "gpt_neox-parallel": ("gpt_neox", {"use_parallel_residual": True}),
+    "gpt_neox-sequential": ("gpt_neox", {"use_parallel_residual": False}),
+    "opt": ("opt", {"ffn_dim": 48, "word_embed_proj_dim": 32}),
+    "mixtral": ("mixtral", {"num_key_value_heads": 2, "num_local_experts": 4}),
+}
+"""Name → (model_type, options)."""
+
+
+def tiny(variant: str, *, seed: int = 0, tokenizer: PreTrainedTokenizerFast | None = None) -> Subject:
+    """A random model whose weights are large enough that patches move the logits by tenths of a nat."""
+    model_type, options = VARIANTS[variant]
+    config = CONFIG_MAPPING[model_type](**{**SHAPE, **options})
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.add_(torch.randn_like(parameter) * (0.1 if "norm" in name or parameter.ndim == 1 else 0.25))
+    return subject_of(model, tokenizer or PreTrainedTokenizerFast(tokenizer_object=_no_tokenizer()))
+
+
+def _no_tokenizer() -> object:
+    from tokenizers import Tokenizer, models
+
+    return Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))

@@ -1,0 +1,181 @@
+"""Every cell equals the plain forward-hook computation on the same module."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from audit_service.domain.sites import SiteKind
+from audit_service.errors import Cancelled, InvalidTrace
+from tests.workers.engine import naive
+from tests.workers.engine.models import VARIANTS, tiny
+from workers.engine import patching
+from workers.engine.donors import record
+from workers.engine.patching import patch
+from workers.engine.positions import Exchange
+from workers.engine.readout import full_decision, logits
+from workers.engine.tokens import LabelTokens
+
+CLEAN = (5, 17, 33, 8, 21, 60, 7, 90, 14)
+CORRUPT = (5, 17, 44, 9, 21, 60, 7, 90, 14)
+LONGER = (5, 17, 44, 9, 70, 21, 60, 7, 90, 14)
+LABELS = LabelTokens(favorable=(3, 11), unfavorable=(12,))
+KINDS = (SiteKind.RESID_PRE, SiteKind.RESID_MID, SiteKind.RESID_POST, SiteKind.ATTN_OUT, SiteKind.MLP_OUT, SiteKind.Z)
+TOLERANCE = 1e-4
+
+
+def _exchanges(subject, positions):
+    anatomy = subject.anatomy
+    for kind, layer in itertools.product(KINDS, range(anatomy.layers)):
+        if kind is SiteKind.RESID_MID and anatomy.parallel:
+            continue
+        for head in range(anatomy.heads) if kind is SiteKind.Z else [None]:
+            for recipient, donor in positions:
+                yield Exchange(kind, layer, head, recipient, donor)
+
+
+def _assert_equals_naive(subject, recipient, donor, positions):
+    exchanges = list(_exchanges(subject, positions))
+    found = patch(subject, record(subject, recipient), record(subject, donor), exchanges, labels=LABELS)
+    expected = [naive.patched_decision(subject, recipient, donor, e, LABELS) for e in exchanges]
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    assert np.ptp(expected) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_single_tokens_equal_plain_hooks_in_every_family(variant):
+    positions = [((t,), (t,)) for t in range(len(CLEAN))]
+    _assert_equals_naive(tiny(variant), CORRUPT, CLEAN, positions)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_segments_of_prompts_of_unequal_length_equal_plain_hooks_in_every_family(variant):
+    positions = [((2, 3), (3, 4)), ((4, 5, 6, 7), (5, 6, 7, 8)), ((8,), (9,)), ((2, 8), (2, 9))]
+    _assert_equals_naive(tiny(variant), CLEAN, LONGER, positions)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_unpatched_logits_equal_the_models_own_forward(variant):
+    subject = tiny(variant)
+    with torch.no_grad():
+        expected = subject.model(torch.tensor([CLEAN])).logits[0, -1]
+        found = logits(subject, record(subject, CLEAN).decision[None])[0]
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_many_small_flights_give_the_cells_of_one_large_flight(monkeypatch):
+    subject = tiny("llama")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    exchanges = list(_exchanges(subject, [((t,), (t,)) for t in range(9)]))
+    whole = patch(subject, recipient, donor, exchanges, labels=LABELS)
+    monkeypatch.setattr(patching, "ROWS_IN_FLIGHT", 10)
+    np.testing.assert_allclose(patch(subject, recipient, donor, exchanges, labels=LABELS), whole, atol=1e-5, rtol=0)
+
+
+def test_the_same_call_gives_the_same_bytes():
+    subject = tiny("qwen3")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    exchanges = list(_exchanges(subject, [((2, 3), (2, 3)), ((8,), (8,))]))
+    first, second = (patch(subject, recipient, donor, exchanges, labels=LABELS) for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+
+
+def test_positions_before_the_first_difference_leave_the_unpatched_value_itself():
+    subject = tiny("llama")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    unpatched = full_decision(subject, recipient.decision[None], LABELS).d.numpy()
+    cells = patch(subject, recipient, donor, [Exchange(SiteKind.RESID_PRE, 1, None, (0, 1), (0, 1))], labels=LABELS)
+    assert cells.tobytes() == unpatched.tobytes()
+
+
+def test_the_residual_stream_of_all_positions_carries_the_donors_decision():
+    subject = tiny("gpt2")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    everywhere = tuple(range(9))
+    cells = patch(
+        subject, recipient, donor, [Exchange(SiteKind.RESID_PRE, 0, None, everywhere, everywhere)], labels=LABELS
+    )
+    donors_own = full_decision(subject, donor.decision[None], LABELS).d.numpy()
+    np.testing.assert_allclose(cells, donors_own, atol=1e-5, rtol=0)
+
+
+def test_progress_counts_every_cell_and_names_the_largest_effect():
+    subject = tiny("llama")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    exchanges = list(_exchanges(subject, [((t,), (t,)) for t in range(9)]))
+    seen = []
+    cells = patch(subject, recipient, donor, exchanges, labels=LABELS, progress=lambda *state: seen.append(state))
+    unpatched = full_decision(subject, recipient.decision[None], LABELS).d.numpy()
+    done, total, effect = seen[-1]
+    assert done == total == len(exchanges)
+    assert effect == pytest.approx(np.abs(cells - unpatched).max())
+
+
+def _fingerprint(model):
+    return (
+        [(name, parameter.detach().clone()) for name, parameter in model.named_parameters()],
+        [
+            (name, sorted(module.__dict__), len(module._forward_hooks), len(module._forward_pre_hooks))
+            for name, module in model.named_modules()
+        ],
+        model.config._attn_implementation,
+    )
+
+
+def test_a_cancelled_trace_leaves_the_model_bit_for_bit_as_it_was():
+    subject = tiny("gemma2-sliding-softcap")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    weights, modules, attention = _fingerprint(subject.model)
+    answers = iter([False, False, True])
+    with pytest.raises(Cancelled):
+        patch(
+            subject,
+            recipient,
+            donor,
+            list(_exchanges(subject, [((2,), (2,))])),
+            labels=LABELS,
+            should_stop=lambda: next(answers),
+        )
+    after_weights, after_modules, after_attention = _fingerprint(subject.model)
+    assert (modules, attention) == (after_modules, after_attention)
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(weights, after_weights, strict=True))
+
+
+def test_an_exception_inside_a_layer_leaves_no_hook_behind():
+    subject = tiny("llama")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    _, before, attention = _fingerprint(subject.model)
+
+    def fail(*_):
+        raise MemoryError
+
+    handle = subject.model.model.layers[2].mlp.register_forward_hook(fail)
+    with pytest.raises(MemoryError):
+        patch(subject, recipient, donor, [Exchange(SiteKind.Z, 1, 0, (3,), (3,))], labels=LABELS)
+    handle.remove()
+    _, after, attention_after = _fingerprint(subject.model)
+    assert (before, attention) == (after, attention_after)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "words"),
+    [
+        (Exchange(SiteKind.MLP_OUT, 3, None, (4,), (4,)), "3 layers"),
+        (Exchange(SiteKind.Z, 0, 4, (4,), (4,)), "4 heads"),
+        (Exchange(SiteKind.Z, 0, None, (4,), (4,)), "head None"),
+        (Exchange(SiteKind.MLP_OUT, 0, 1, (4,), (4,)), "head 1"),
+    ],
+)
+def test_sites_that_the_model_lacks_are_refused_by_name(exchange, words):
+    subject = tiny("llama")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    with pytest.raises(InvalidTrace, match=words):
+        patch(subject, recipient, donor, [exchange], labels=LABELS)
+
+
+def test_the_middle_of_a_parallel_block_is_refused():
+    subject = tiny("gpt_neox-parallel")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    with pytest.raises(InvalidTrace, match="side by side"):
+        patch(subject, recipient, donor, [Exchange(SiteKind.RESID_MID, 0, None, (4,), (4,))], labels=LABELS)

@@ -1,0 +1,127 @@
+"""The attention function that the model's own attention modules call while the engine runs them.
+
+Rows of many patched runs stand in one packed sequence, so plain attention over that sequence would be wrong. transformers
+lets a model's attention function be exchanged (AttentionInterface); the one registered here hands queries, keys and
+values to the flight that is under way, which knows which rows belong together.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+from audit_service.errors import InvalidModel
+
+NAME = "audit_packed"
+_KNOWN = frozenset(
+    {"position_ids", "position_embeddings", "use_cache", "cache_position", "is_causal", "output_attentions"}
+    | {"output_router_logits", "sliding_window", "return_dict", "layer_past", "past_key_values"}
+)
+"""Arguments that are already in queries, keys, values and masks, or that change no number."""
+
+
+class Heads(NamedTuple):
+    """What one attention module computed for the packed rows."""
+
+    query: Float[Tensor, "head row key_width"]
+    key: Float[Tensor, "kv_head row key_width"]
+    value: Float[Tensor, "kv_head row value_width"]
+    scaling: float
+    softcap: float | None
+
+
+Attend = Callable[[Heads], Float[Tensor, "row head value_width"]]
+_attend: ContextVar[Attend] = ContextVar("audit_attend")
+
+
+def _attention_function(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+    **more: Any,  # noqa: ANN401 - each family passes its own
+) -> tuple[Tensor, None]:
+    unknown = [name for name, given in more.items() if given is not None and name not in _KNOWN]
+    if unknown or dropout or attention_mask is not None:
+        raise InvalidModel(
+            f"{type(module).__name__} calls its attention with {unknown or 'dropout or a mask'}, which the engine lacks",
+            remedy="use a model of a supported family",
+        )
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return _attend.get()(Heads(query[0], key[0], value[0], scale, softcap))[None], None
+
+
+AttentionInterface.register(NAME, _attention_function)
+AttentionMaskInterface.register(NAME, eager_mask)
+
+
+@contextmanager
+def packed_attention(model: PreTrainedModel, attend: Attend | None = None) -> Iterator[None]:
+    """Inside the block the model's attention modules call ``attend``; afterwards all is as before."""
+    configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
+    before = [(config, config._attn_implementation) for config in configs.values()]
+    token = None if attend is None else _attend.set(attend)
+    try:
+        for config, _ in before:
+            config._attn_implementation = NAME
+        yield
+    finally:
+        for config, implementation in before:
+            config._attn_implementation = implementation
+        if token is not None:
+            _attend.reset(token)
+
+
+class Prefix(NamedTuple):
+    """Keys and values of the positions in front of the packed rows, of one layer."""
+
+    key: Float[Tensor, "kv_head prefix key_width"]
+    value: Float[Tensor, "kv_head prefix value_width"]
+
+
+def attend_group(
+    heads: Heads, prefix: Prefix, mask: Float[Tensor, "query key"], *, members: int
+) -> Float[Tensor, "row head value_width"]:
+    """Attention of ``members`` runs that share a prefix: each sees the prefix and its own rows, never another's.
+
+    Rows are member-major; the mask's query axis is the last part of a member's own positions (all of them, or only the
+    last where no other is needed), its key axis prefix and own positions. Scores and softmax are computed in float32,
+    as the models' own eager attention does.
+    """
+    kv_heads, rows, _ = heads.key.shape
+    own, asked = rows // members, mask.shape[0]
+    repeat = heads.query.shape[0] // kv_heads
+    query = heads.query.view(kv_heads, repeat, members, own, -1)[:, :, :, own - asked :]
+    query = query.permute(0, 2, 1, 3, 4).contiguous().view(kv_heads, members * repeat * asked, -1)
+    key = heads.key.reshape(kv_heads * members, own, -1)
+    value = heads.value.reshape(kv_heads * members, own, -1)
+
+    by_member = query.view(kv_heads * members, repeat * asked, -1)
+    own_scores = (by_member @ key.transpose(1, 2)).view(kv_heads, -1, own)
+    scores = torch.cat((query @ prefix.key.transpose(1, 2), own_scores), dim=-1)
+    weights = _softmax(scores.view(kv_heads, members * repeat, asked, -1), heads, mask).to(value.dtype)
+
+    before = prefix.key.shape[1]
+    weights = weights.view(kv_heads, members * repeat * asked, -1)
+    out = weights[..., :before] @ prefix.value
+    own_weights = weights[..., before:].reshape(kv_heads * members, repeat * asked, own)
+    out = out + (own_weights @ value).view_as(out)
+    return out.view(kv_heads, members, repeat, asked, -1).permute(1, 3, 0, 2, 4).flatten(0, 1).flatten(1, 2)
+
+
+def _softmax(scores: Tensor, heads: Heads, mask: Float[Tensor, "query key"]) -> Tensor:
+    scores = scores * heads.scaling
+    if heads.softcap is not None:
+        scores = torch.tanh(scores / heads.softcap) * heads.softcap
+    return torch.softmax(scores + mask, dim=-1, dtype=torch.float32)

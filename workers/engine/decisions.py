@@ -1,0 +1,107 @@
+"""Decision values of many prompts, each distinct prompt once and each shared beginning once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workers.engine.donors import Recording, record
+from workers.engine.entry import enter
+from workers.engine.flight import Flight, Group, Run
+from workers.engine.loading import Subject
+from workers.engine.patching import ROWS_IN_FLIGHT
+from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
+from workers.engine.readout import Decision, full_decision
+from workers.engine.tokens import LabelTokens, first_difference
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Decision values in nats; each array is float32 [prompt]."""
+
+    d: NDArray[np.float32]
+    log_p_favorable: NDArray[np.float32]
+    log_p_unfavorable: NDArray[np.float32]
+
+
+class _Continuation(NamedTuple):
+    """A prompt, and how much of its beginning stands in the recording that it goes on from."""
+
+    ids: Ids
+    shared: int
+
+
+def measure_decisions(
+    subject: Subject,
+    prompts: Sequence[Sequence[int]],
+    labels: LabelTokens,
+    *,
+    progress: Progress = no_progress,
+    should_stop: StopCheck = never_stop,
+) -> Decisions:
+    """Decision value and label probabilities of each prompt; the order of the prompts changes no number's meaning.
+
+    Raises InvalidPairs for a prompt the model cannot take, Cancelled when asked to stop.
+    """
+    wanted = [tuple(prompt) for prompt in prompts]
+    found: dict[Ids, Tensor] = {}
+    total = len(set(wanted))
+
+    def note(ids: Sequence[Ids], hidden: Tensor) -> None:
+        found.update(zip(ids, torch.stack(tuple(full_decision(subject, hidden, labels)), dim=1), strict=True))
+        progress(len(found), total, 0.0)
+
+    for first, others in families(sorted(set(wanted))):
+        base = record(subject, first, should_stop=should_stop)
+        note([first], base.decision[None])
+        for flown in _flights(sorted(others, key=lambda c: (c.shared, len(c.ids)))):
+            note([c.ids for c in flown], Flight(subject, _groups(subject, base, flown)).run(should_stop=should_stop))
+    return Decisions(*Decision(*torch.stack([found[ids] for ids in wanted], dim=1).cpu().numpy()))
+
+
+def families(ordered: Sequence[Ids]) -> Iterator[tuple[Ids, list[_Continuation]]]:
+    """Cut sorted prompts into a first one and those that go on from its beginning.
+
+    A new family starts where a prompt shares less than half as much with the first as its neighbours do.
+    """
+    first: Ids | None = None
+    others: list[_Continuation] = []
+    for ids, following in zip(ordered, [*ordered[1:], ()], strict=True):
+        shared = 0 if first is None else first_difference(first, ids)
+        if first is None or shared == 0 or 2 * shared < first_difference(ids, following):
+            if first is not None:
+                yield first, others
+            first, others = ids, []
+        else:
+            others.append(_Continuation(ids, min(shared, len(ids) - 1)))
+    if first is not None:
+        yield first, others
+
+
+def _flights(continuations: Sequence[_Continuation]) -> Iterator[list[_Continuation]]:
+    flight: list[_Continuation] = []
+    rows = 0
+    for c in continuations:
+        if flight and rows + len(c.ids) - c.shared > ROWS_IN_FLIGHT:
+            yield flight
+            flight, rows = [], 0
+        flight.append(c)
+        rows += len(c.ids) - c.shared
+    if flight:
+        yield flight
+
+
+def _groups(subject: Subject, base: Recording, flown: Sequence[_Continuation]) -> list[Group]:
+    groups = []
+    for (shared, _), members in groupby(flown, key=lambda c: (c.shared, len(c.ids))):
+        entries = [enter(subject, c.ids) for c in members]
+        runs = tuple(Run(0, entry.hidden[shared:], ()) for entry in entries)
+        groups.append(Group(entries[0], shared, base.prefixes(shared), runs))
+    return groups

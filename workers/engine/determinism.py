@@ -1,0 +1,35 @@
+"""The same numbers again: seeds, threads, deterministic kernels, and a statement of what ran."""
+
+import torch
+import transformers
+
+from audit_service.domain.trace import Control, Measured
+from workers.engine.attention import NAME
+from workers.engine.loading import Subject
+
+
+def make_deterministic(*, threads: int | None = None, seed: int = 0) -> None:
+    """Fix what decides the bytes of a result on one device: seed, CPU threads, kernels, and no reduced-precision matmul.
+
+    For CUDA, CUBLAS_WORKSPACE_CONFIG must be set before the process starts its first matmul; torch raises if it is not.
+    """
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(mode=True)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def measured(subject: Subject, controls: tuple[Control, ...]) -> Measured:
+    """What another machine needs to repeat the cells."""
+    cuda = subject.device.type == "cuda"
+    return Measured(
+        device=torch.cuda.get_device_name(subject.device) if cuda else "cpu",
+        dtype=str(subject.dtype).removeprefix("torch."),
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        threads=torch.get_num_threads(),
+        attention=NAME,
+        controls=controls,
+    )

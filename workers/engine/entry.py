@@ -1,0 +1,141 @@
+"""How a prompt enters the decoder layers: embeddings, masks, and what each layer is told about positions."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from audit_service.errors import InvalidModel, InvalidPairs
+from workers.engine.attention import packed_attention
+from workers.engine.loading import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCall:
+    """What one layer receives beside the residual stream."""
+
+    mask: Float[Tensor, "position position"]
+    """[query, key] added to the attention scores."""
+    by_position: Mapping[str, Any]
+    """Tensors (or tuples of tensors) with one row per position."""
+    constant: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A prompt in front of the first layer."""
+
+    ids: tuple[int, ...]
+    hidden: Float[Tensor, "position width"]
+    calls: tuple[LayerCall, ...]
+
+
+def enter(subject: Subject, ids: Sequence[int]) -> Entry:
+    """Embed a prompt through the model's own code, without running any layer.
+
+    Raises InvalidPairs for an empty or too long prompt or ids outside the vocabulary, InvalidModel if the model tells
+    its layers something that the engine does not know how to divide among positions.
+    """
+    _check_ids(subject, ids)
+    seen: list[dict[str, Any]] = []
+    hidden: list[Tensor] = []
+    with packed_attention(subject.model), ExitStack() as stack:
+        for block in subject.anatomy.blocks:
+            stack.enter_context(_noting_only(block.layer, hidden, seen))
+        subject.model.base_model(input_ids=torch.tensor([list(ids)], device=subject.device), use_cache=False)
+    calls = tuple(_layer_call(arguments, len(ids)) for arguments in seen)
+    return Entry(ids=tuple(ids), hidden=hidden[0][0], calls=calls)
+
+
+def take_positions(value: Any, positions: Int[Tensor, " row"]) -> Any:  # noqa: ANN401 - tensors, possibly in tuples
+    """The rows of per-position tensors at the given positions."""
+    if isinstance(value, tuple):
+        return tuple(take_positions(part, positions) for part in value)
+    return value.index_select(_position_axis(value), positions)
+
+
+def join_positions(values: Sequence[Any]) -> Any:  # noqa: ANN401 - tensors, possibly in tuples
+    """Rows of several prompts after one another; the inverse of dividing them."""
+    first = values[0]
+    if len(values) == 1:
+        return first
+    if isinstance(first, tuple):
+        return tuple(join_positions(parts) for parts in zip(*values, strict=True))
+    return torch.cat(list(values), dim=_position_axis(first))
+
+
+def _position_axis(value: Tensor) -> int:
+    """Axis 0 of a vector, otherwise axis 1 behind the batch axis."""
+    return min(value.ndim - 1, 1)
+
+
+def _check_ids(subject: Subject, ids: Sequence[int]) -> None:
+    context = subject.anatomy.context
+    if not ids:
+        raise InvalidPairs("a prompt has no tokens", remedy="give a prompt that is not empty")
+    if context is not None and len(ids) > context:
+        raise InvalidPairs(
+            f"a prompt has {len(ids)} tokens, the model's context is {context}", remedy="shorten the prompt"
+        )
+    embeddings = subject.model.get_input_embeddings().num_embeddings
+    if not 0 <= min(ids) <= max(ids) < embeddings:
+        raise InvalidPairs(
+            f"a prompt holds token {max(ids)}, outside the model's vocabulary of {embeddings}",
+            remedy="use the tokenizer that belongs to this model",
+        )
+
+
+@contextmanager
+def _noting_only(layer: nn.Module, hidden: list[Tensor], seen: list[dict[str, Any]]) -> Iterator[None]:
+    """Let the layer note its arguments and hand its input on, instead of computing."""
+    own = layer.__dict__.get("forward")
+    layer.forward = _noting(layer, hidden, seen)
+    try:
+        yield
+    finally:
+        if own is None:
+            del layer.__dict__["forward"]
+        else:
+            layer.forward = own
+
+
+def _noting(layer: nn.Module, hidden: list[Tensor], seen: list[dict[str, Any]]) -> Callable[..., Tensor]:
+    signature = inspect.signature(type(layer).forward)
+    _, stream, *_ = signature.parameters
+
+    def note(*args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401 - whatever the family passes
+        arguments = dict(signature.bind(layer, *args, **kwargs).arguments)
+        arguments.update(arguments.pop("kwargs", {}))
+        del arguments["self"]
+        hidden.append(arguments.pop(stream))
+        seen.append(arguments)
+        return hidden[-1]
+
+    return note
+
+
+def _layer_call(arguments: dict[str, Any], length: int) -> LayerCall:
+    mask = arguments.pop("attention_mask")[0, 0]
+    by_position = {name: value for name, value in arguments.items() if _is_by_position(value, length)}
+    constant = {name: value for name, value in arguments.items() if name not in by_position}
+    if unknown := [
+        name for name, value in constant.items() if not isinstance(value, (bool, int, float, str, type(None)))
+    ]:
+        raise InvalidModel(
+            f"the model's layers receive {', '.join(unknown)}, which the engine cannot divide among positions",
+            remedy="use a model of a supported family",
+        )
+    return LayerCall(mask=mask, by_position=by_position, constant=constant)
+
+
+def _is_by_position(value: Any, length: int) -> bool:  # noqa: ANN401 - whatever the family passes
+    if isinstance(value, tuple):
+        return bool(value) and all(_is_by_position(part, length) for part in value)
+    if not isinstance(value, Tensor):
+        return False
+    return value.shape[_position_axis(value)] == length and (value.ndim == 1 or value.shape[0] == 1)

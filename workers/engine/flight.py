@@ -1,0 +1,239 @@
+"""Many patched runs at once, each resumed at its own layer and position, packed without padding.
+
+A run that differs from a recorded one only from some layer and position on needs no more than that: the residual stream
+of the record enters at that layer, the keys and values of the record serve the earlier positions. The rows of all runs
+in flight form one matrix per layer that goes through the model's own modules; only attention must know which rows
+belong together.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workers.engine.anatomy import Block
+from workers.engine.attention import Heads, Prefix, attend_group, packed_attention
+from workers.engine.entry import Entry, join_positions, take_positions
+from workers.engine.hooks import narrowed, on_input, on_output
+from workers.engine.loading import Subject
+from workers.engine.progress import StopCheck, never_stop, stop_if_asked
+
+
+class Stage(StrEnum):
+    """Where inside a layer an edit acts."""
+
+    RESID = "resid"
+    """The residual stream at the layer's start."""
+    Z = "z"
+    ATTN_OUT = "attn_out"
+    MLP_OUT = "mlp_out"
+
+
+class Edit(NamedTuple):
+    """Rows of an activation that are replaced in one run."""
+
+    stage: Stage
+    layer: int
+    head: int | None
+    rows: Int[Tensor, " edited"]
+    """Counted from the run's first row."""
+    values: Float[Tensor, "edited width"]
+
+
+class Run(NamedTuple):
+    """One run in flight."""
+
+    joins: int
+    """Layer at which it joins; the number of layers for a run that only passes the last normalisation."""
+    rows: Float[Tensor, "row width"]
+    """Residual stream at the start of that layer, from the group's first position to the last token."""
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Runs that start at one position of prompts of one length and share what stands before."""
+
+    entry: Entry
+    """Any prompt of that length: only its masks and positions are used."""
+    start: int
+    prefixes: Sequence[Prefix]
+    """[layer] keys and values of the positions before the start."""
+    runs: tuple[Run, ...]
+    """In order of joining."""
+
+    @property
+    def length(self) -> int:
+        """Rows of each run."""
+        return len(self.entry.ids) - self.start
+
+
+@dataclass(slots=True)
+class Tap:
+    """What is kept of every layer for those who ask: each field is [layer] over packed rows."""
+
+    resid: list[Tensor] = field(default_factory=list)
+    key: list[Tensor] = field(default_factory=list)
+    value: list[Tensor] = field(default_factory=list)
+    z: list[Tensor] = field(default_factory=list)
+    attn_out: list[Tensor] = field(default_factory=list)
+    mlp_out: list[Tensor] = field(default_factory=list)
+
+
+class _Span(NamedTuple):
+    """Where a group's active runs stand among the packed rows."""
+
+    group: Group
+    first: int
+    active: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.first, self.first + self.active * self.group.length)
+
+
+class Flight:
+    """The runs of some groups, from the lowest layer at which any joins to the decision."""
+
+    def __init__(self, subject: Subject, groups: Sequence[Group], *, tap: Tap | None = None) -> None:
+        self._subject = subject
+        self._groups = groups
+        self._tap = tap
+        self._layer = 0
+        self._spans: list[_Span] = []
+        self._edits: dict[tuple[int, Stage], list[tuple[int, int, Edit]]] = {}
+        for g, group in enumerate(groups):
+            for r, run in enumerate(group.runs):
+                for edit in run.edits:
+                    self._edits.setdefault((edit.layer, edit.stage), []).append((g, r, edit))
+
+    @torch.inference_mode()
+    def run(self, *, should_stop: StopCheck = never_stop) -> Float[Tensor, "run width"]:
+        """Residual stream after the last layer at the last position of each run, groups and runs in order."""
+        blocks = self._subject.anatomy.blocks
+        joins = [run.joins for group in self._groups for run in group.runs]
+        hidden: list[Tensor] = [self._empty() for _ in self._groups]
+        with packed_attention(self._subject.model, self._attend):
+            for layer in range(min(joins), len(blocks)):
+                stop_if_asked(should_stop)
+                hidden = self._advance(layer, blocks[layer], hidden)
+        hidden = self._board(len(blocks), hidden)
+        if self._tap is not None:
+            self._tap.resid.append(torch.cat(hidden))
+        return torch.cat(
+            [rows[group.length - 1 :: group.length] for group, rows in zip(self._groups, hidden, strict=True)]
+        )
+
+    def _advance(self, layer: int, block: Block, hidden: list[Tensor]) -> list[Tensor]:
+        """Take the packed rows through one layer."""
+        hidden = self._board(layer, hidden)
+        self._layer, self._spans = layer, self._spans_of(layer)
+        packed = torch.cat(hidden)
+        self._apply(Stage.RESID, packed)
+        if self._tap is not None:
+            self._tap.resid.append(packed)
+        with self._instruments(block):
+            out = block.layer(packed[None], **self._arguments(layer))
+        return list(out[0].split([len(rows) for rows in hidden]))
+
+    def _empty(self) -> Tensor:
+        return torch.empty(0, self._subject.anatomy.width, dtype=self._subject.dtype, device=self._subject.device)
+
+    def _board(self, layer: int, hidden: list[Tensor]) -> list[Tensor]:
+        """Append the rows of the runs that join at this layer."""
+        return [
+            torch.cat([rows, *(run.rows for run in group.runs if run.joins == layer)])
+            for group, rows in zip(self._groups, hidden, strict=True)
+        ]
+
+    def _spans_of(self, layer: int) -> list[_Span]:
+        spans, first = [], 0
+        for group in self._groups:
+            active = sum(run.joins <= layer for run in group.runs)
+            spans.append(_Span(group, first, active))
+            first += active * group.length
+        return spans
+
+    def _arguments(self, layer: int) -> dict[str, Any]:
+        """What the layer is told beside the rows: positions and their embeddings, row by row."""
+        told = [(span, span.group.entry.calls[layer]) for span in self._spans if span.active]
+        places = [self._places(span) for span, _ in told]
+        _, first = told[0]
+        by_position = {
+            name: join_positions(
+                [take_positions(call.by_position[name], at) for (_, call), at in zip(told, places, strict=True)]
+            )
+            for name in first.by_position
+        }
+        return {**first.constant, **by_position, "attention_mask": None}
+
+    def _places(self, span: _Span) -> Int[Tensor, " row"]:
+        group = span.group
+        return torch.arange(group.start, len(group.entry.ids), device=self._subject.device).repeat(span.active)
+
+    def _tails(self) -> Int[Tensor, " run"]:
+        """The packed row of each active run's last token."""
+        spans = [torch.arange(s.active) * s.group.length + (s.first + s.group.length - 1) for s in self._spans]
+        return torch.cat(spans).to(self._subject.device)
+
+    @property
+    def _only_tails(self) -> bool:
+        """Whether nothing but the last tokens' rows is needed behind this layer's keys and values."""
+        return self._tap is None and self._layer == self._subject.anatomy.layers - 1
+
+    def _attend(self, heads: Heads) -> Float[Tensor, "row head value_width"]:
+        if self._tap is not None:
+            self._tap.key.append(heads.key)
+            self._tap.value.append(heads.value)
+        parts = [self._attend_span(heads, span) for span in self._spans if span.active]
+        found = torch.cat(parts)
+        if not self._only_tails:
+            return found
+        out = found.new_zeros(heads.query.shape[1], *found.shape[1:])
+        out[self._tails()] = found
+        return out
+
+    def _attend_span(self, heads: Heads, span: _Span) -> Float[Tensor, "row head value_width"]:
+        group, rows = span.group, span.rows
+        mine = heads._replace(query=heads.query[:, rows], key=heads.key[:, rows], value=heads.value[:, rows])
+        none_before = Prefix(heads.key[:, :0], heads.value[:, :0])
+        prefix = group.prefixes[self._layer] if group.start else none_before
+        mask = group.entry.calls[self._layer].mask[-1 if self._only_tails else group.start :]
+        return attend_group(mine, prefix, mask, members=span.active)
+
+    @contextmanager
+    def _instruments(self, block: Block) -> Iterator[None]:
+        """Hooks of this layer: keep what is asked for, put the edits in, leave out rows that nobody needs."""
+        with ExitStack() as stack:
+            if self._tap is not None:
+                stack.enter_context(on_input(block.out_proj, _keep(self._tap.z)))
+            stack.enter_context(on_input(block.out_proj, lambda rows: self._apply(Stage.Z, rows)))
+            if self._only_tails:
+                tails = self._tails()
+                stack.enter_context(narrowed(block.out_proj, block.out_proj, tails))
+                stack.enter_context(narrowed(block.mlp_in, block.mlp_out, tails))
+            stack.enter_context(on_output(block.attn_add, lambda rows: self._apply(Stage.ATTN_OUT, rows)))
+            stack.enter_context(on_output(block.mlp_add, lambda rows: self._apply(Stage.MLP_OUT, rows)))
+            if self._tap is not None:
+                stack.enter_context(on_output(block.attn_add, _keep(self._tap.attn_out)))
+                stack.enter_context(on_output(block.mlp_add, _keep(self._tap.mlp_out)))
+            yield
+
+    def _apply(self, stage: Stage, packed: Float[Tensor, "row width"]) -> None:
+        """Put this layer's edits of one stage into the packed rows."""
+        for g, r, edit in self._edits.get((self._layer, stage), ()):
+            span = self._spans[g]
+            rows = edit.rows + (span.first + r * span.group.length)
+            if edit.head is None:
+                packed[rows] = edit.values
+            else:
+                packed.view(len(packed), self._subject.anatomy.heads, -1)[rows, edit.head] = edit.values
+
+
+def _keep(kept: list[Tensor]) -> Callable[[Tensor], None]:
+    return lambda rows: kept.append(rows.clone())

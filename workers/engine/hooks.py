@@ -1,0 +1,63 @@
+"""Hooks that live inside ``with`` and leave the model as it was, whatever happens inside."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor, nn
+
+RowsFunction = Callable[[Tensor], None]
+"""Reads or changes in place a [row, width] view of an activation."""
+
+
+@contextmanager
+def on_input(module: nn.Module, act: RowsFunction) -> Iterator[None]:
+    """Let ``act`` see, and change in place, a copy of the module's input that the module then receives."""
+
+    def hook(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        copy = arguments[0].clone()
+        act(copy.view(-1, copy.shape[-1]))
+        return (copy, *arguments[1:])
+
+    handle = module.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def on_output(module: nn.Module, act: RowsFunction) -> Iterator[None]:
+    """Let ``act`` see, and change in place, the module's output."""
+
+    def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+        act(output.view(-1, output.shape[-1]))
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def narrowed(first: nn.Module, last: nn.Module, rows: Int[Tensor, " kept"]) -> Iterator[None]:
+    """Compute from ``first`` to ``last`` for these rows only; the others' output is zero."""
+    total = 0
+
+    def narrow(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        nonlocal total
+        total = arguments[0].shape[-2]
+        return (arguments[0].index_select(-2, rows), *arguments[1:])
+
+    def widen(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor:
+        wide = output.new_zeros(*output.shape[:-2], total, output.shape[-1])
+        return wide.index_copy_(-2, rows, output)
+
+    handles = [first.register_forward_pre_hook(narrow), last.register_forward_hook(widen)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

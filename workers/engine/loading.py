@@ -1,0 +1,142 @@
+"""Load a model folder as it is: safetensors only, no remote code, a family that is proven."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import init_empty_weights
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from audit_service.errors import InvalidModel
+from workers.engine.anatomy import Anatomy, anatomy_of, family_names
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A loaded model with its tokenizer: what is traced."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    anatomy: Anatomy
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+
+class Description(NamedTuple):
+    """What a model folder holds, read without its weights."""
+
+    architecture: str
+    """The class name in config.json."""
+    family: str
+    layers: int
+    heads: int
+    parameters: int
+    has_chat_template: bool
+
+
+def describe(path: str | Path) -> Description:
+    """Read a model folder's shape without loading weights; InvalidModel if it cannot be audited."""
+    config = _checked_config(Path(path))
+    with init_empty_weights():
+        model = AutoModelForCausalLM.from_config(config)
+    anatomy = anatomy_of(model)
+    return Description(
+        architecture=config.architectures[0],
+        family=anatomy.family,
+        layers=anatomy.layers,
+        heads=anatomy.heads,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        has_chat_template=load_tokenizer(Path(path)).chat_template is not None,
+    )
+
+
+def load_subject(path: str | Path, *, dtype: str = "float32", device: str = "auto") -> Subject:
+    """Load model and tokenizer from a local folder, in evaluation mode, on one device.
+
+    dtype is "float32", "bfloat16" or "float16"; device is "auto" (CUDA if present) or a torch device name.
+    Raises InvalidModel for anything that is no safe, complete, proven model, naming the remedy.
+    """
+    folder = Path(path)
+    _checked_config(folder)
+    if dtype not in DTYPES:
+        raise InvalidModel(f"dtype {dtype!r} is unknown", remedy=f"use one of {', '.join(DTYPES)}")
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
+    return subject_of(model.to(_device(device)), load_tokenizer(folder))
+
+
+def subject_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Subject:
+    """Take a model that is already in memory; InvalidModel if it is on the meta device or not proven."""
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise InvalidModel(
+            "the model is on the meta device: it has shapes but no weights",
+            remedy="load it with enough memory for its weights, or on a smaller dtype",
+        )
+    return Subject(model=model.eval().requires_grad_(False), tokenizer=tokenizer, anatomy=anatomy_of(model))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InvalidModel(f"device {name!r} was asked for, but no CUDA device is present", remedy="use device cpu")
+    if name == "meta":
+        raise InvalidModel("the meta device holds no weights", remedy="use device auto, cpu or cuda")
+    return torch.device(name)
+
+
+def _checked_config(folder: Path) -> Any:  # noqa: ANN401 - each family has its own configuration class
+    raw = _read_config(folder)
+    if "auto_map" in raw:
+        raise InvalidModel(
+            f"{folder.name} wants to run its own Python code (auto_map in config.json)",
+            remedy="use a model whose architecture is part of transformers; remote code is never run",
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
+        found = f"only pickle files ({', '.join(pickles)})" if pickles else "no weights"
+        raise InvalidModel(
+            f"{folder.name} holds {found}; weights are read from safetensors alone",
+            remedy="convert it with save_pretrained, which writes safetensors, and register that folder",
+        )
+    family_names(raw.get("model_type", "none"))
+    architecture = (raw.get("architectures") or ["none"])[0]
+    if not architecture.endswith(("ForCausalLM", "LMHeadModel")):
+        raise InvalidModel(
+            f"{architecture} is not a causal language model", remedy="register a model with a language-model head"
+        )
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    remedy = "give the path of a local Hugging Face model folder (config.json, *.safetensors, tokenizer files)"
+    if not path.is_file():
+        raise InvalidModel(f"{folder} is no model folder: it has no config.json", remedy=remedy)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InvalidModel(f"{path} is not valid JSON: {error}", remedy=remedy) from error
+    if not isinstance(raw, dict):
+        raise InvalidModel(f"{path} holds no JSON object", remedy=remedy)
+    return raw
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    if not (folder / "tokenizer.json").is_file():
+        raise InvalidModel(
+            f"{folder.name} has no tokenizer.json; character positions need a fast tokenizer",
+            remedy="save the model's fast tokenizer into the folder with save_pretrained",
+        )
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

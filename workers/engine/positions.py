@@ -1,0 +1,45 @@
+"""Which activation rows of the donor replace which of the recipient."""
+
+from typing import NamedTuple
+
+from audit_service.domain.plan import Mapping
+from audit_service.domain.sites import ALL, Site, SiteKind
+from audit_service.errors import InvalidTrace
+from workers.engine.tokens import EncodedPrompt
+
+
+class Exchange(NamedTuple):
+    """One site on token positions: the recipient's rows and, in the same order, the donor's."""
+
+    kind: SiteKind
+    layer: int
+    head: int | None
+    recipient: tuple[int, ...]
+    donor: tuple[int, ...]
+
+
+def exchange_of(site: Site, recipient: EncodedPrompt, donor: EncodedPrompt, mapping: Mapping) -> Exchange:
+    """Resolve a site's segment on both sides; InvalidTrace if the segment is unknown, empty or must not differ."""
+    names = list(recipient.spans) if site.segment == ALL else [site.segment]
+    pairs = [pair for name in names for pair in _mapped(name, recipient, donor, mapping)]
+    if not pairs:
+        raise InvalidTrace(
+            f"segment {site.segment!r} has no token on one of the two sides, so site {site.key} cannot be patched",
+            remedy="leave the segment out of the plan, or declare segments that hold tokens",
+        )
+    return Exchange(site.kind, site.layer, site.head, *(tuple(side) for side in zip(*sorted(pairs), strict=True)))
+
+
+def _mapped(name: str, recipient: EncodedPrompt, donor: EncodedPrompt, mapping: Mapping) -> list[tuple[int, int]]:
+    if name not in recipient.spans:
+        raise InvalidTrace(
+            f"segment {name!r} is not declared", remedy=f"use one of {', '.join(recipient.spans)} or {ALL}"
+        )
+    to, by = recipient.spans[name], donor.spans[name]
+    if mapping is Mapping.EQUAL_ONLY and len(to) != len(by):
+        raise InvalidTrace(
+            f"segment {name!r} has {len(to)} tokens on one side and {len(by)} on the other",
+            remedy="use cues of equal token length, or declare the mapping right_aligned",
+        )
+    shared = min(len(to), len(by))
+    return list(zip(to[len(to) - shared :], by[len(by) - shared :], strict=True))

@@ -1,0 +1,184 @@
+"""From words to token positions: prompts, their segments, and the labels."""
+
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from audit_service.domain.behaviors import FormKind, Labels
+from audit_service.domain.pairs import Pair, Side
+from audit_service.domain.sites import DECISION
+from audit_service.errors import InvalidBehavior, InvalidPairs
+
+
+class EncodedPrompt(NamedTuple):
+    """One side of a pair as the model receives it."""
+
+    ids: tuple[int, ...]
+    spans: MappingABC[str, tuple[int, ...]]
+    """Segment → its token positions, ascending; every position stands in one segment, the last in "decision"."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPair:
+    """Both prompts of a pair; clean is the reference side, corrupt the comparison side."""
+
+    id: str
+    clean: EncodedPrompt
+    corrupt: EncodedPrompt
+
+    @property
+    def clean_ids(self) -> tuple[int, ...]:
+        return self.clean.ids
+
+    @property
+    def corrupt_ids(self) -> tuple[int, ...]:
+        return self.corrupt.ids
+
+    @property
+    def first_difference(self) -> int:
+        """First position whose tokens differ; what stands before it is the same computation on both sides."""
+        return first_difference(self.clean.ids, self.corrupt.ids)
+
+    @property
+    def equal_spans(self) -> bool:
+        """Whether each segment has as many tokens on one side as on the other."""
+        return all(len(self.clean.spans[name]) == len(self.corrupt.spans[name]) for name in self.clean.spans)
+
+
+class LabelTokens(NamedTuple):
+    """Token ids of the labels' spellings, without repetition."""
+
+    favorable: tuple[int, ...]
+    unfavorable: tuple[int, ...]
+
+
+def first_difference(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """Length of the common beginning of two token sequences."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> EncodedPair:
+    """Tokenize both sides of a pair and find the tokens of each segment.
+
+    Raises InvalidPairs if a side cannot be rendered, a segment is left without any token, or the two sides have equal
+    tokens (the cue is invisible to this tokenizer).
+    """
+    clean, corrupt = (_encode_side(tokenizer, pair, side) for side in (Side.REFERENCE, Side.COMPARISON))
+    if clean.ids == corrupt.ids:
+        raise InvalidPairs(
+            f"pair {pair.id}: both sides have the same tokens, so the cue is invisible to this model",
+            remedy="check the cues against the model's tokenizer",
+        )
+    return EncodedPair(pair.id, clean, corrupt)
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
+    """Token ids of a text exactly as given; InvalidPairs if there are none."""
+    ids = tuple(tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"])
+    if not ids:
+        raise InvalidPairs(f"the text {text!r} has no tokens", remedy="give a text that is not empty")
+    return ids
+
+
+def encode_labels(tokenizer: PreTrainedTokenizerBase, labels: Labels) -> LabelTokens:
+    """Token ids of both labels. Every spelling must be one known token and belong to one side only.
+
+    Raises InvalidBehavior naming each spelling that is not so.
+    """
+    favorable, unfavorable = (
+        {spelling: _spelling_tokens(tokenizer, spelling) for spelling in spellings}
+        for spellings in (labels.favorable, labels.unfavorable)
+    )
+    wrong = [
+        f"{spelling!r} is {len(ids)} tokens: {tokenizer.convert_ids_to_tokens(ids)}"
+        for spelling, ids in [*favorable.items(), *unfavorable.items()]
+        if len(ids) != 1 or ids[0] == tokenizer.unk_token_id
+    ]
+    if wrong:
+        raise InvalidBehavior(
+            "this tokenizer cannot express these label spellings as one known token",
+            remedy="declare spellings that are one token each (such as ' Yes' with its leading space after 'Answer:')",
+            details=wrong,
+        )
+    shared = sorted({ids[0] for ids in favorable.values()} & {ids[0] for ids in unfavorable.values()})
+    if shared:
+        raise InvalidBehavior(
+            f"favorable and unfavorable labels share the token {tokenizer.convert_ids_to_tokens(shared)}",
+            remedy="declare spellings whose first tokens differ",
+        )
+    return LabelTokens(*(tuple(sorted({ids[0] for ids in side.values()})) for side in (favorable, unfavorable)))
+
+
+def _spelling_tokens(tokenizer: PreTrainedTokenizerBase, spelling: str) -> list[int]:
+    ids: list[int] = tokenizer(spelling, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _encode_side(tokenizer: PreTrainedTokenizerBase, pair: Pair, side: Side) -> EncodedPrompt:
+    text, start = pair.text(side), 0
+    rendered = text
+    if pair.form_kind is FormKind.CHAT:
+        rendered = _render_chat(tokenizer, pair, text)
+        text, start = _find_message(rendered, text, pair.id)
+    lengths = _segment_lengths(pair, side, text)
+    edges = [start + edge for edge in accumulate(lengths, initial=0)]
+    encoding = tokenizer(
+        rendered, add_special_tokens=pair.form_kind is FormKind.TEXT, return_offsets_mapping=True, verbose=False
+    )
+    ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
+    if ids and pair.form_kind is FormKind.TEXT and offsets[-1][1] == 0:
+        raise InvalidPairs(
+            f"pair {pair.id}: the tokenizer appends {tokenizer.convert_ids_to_tokens(ids[-1])!r} after the prompt, "
+            "so the last token is no decision position",
+            remedy="use a decoder whose tokenizer appends nothing",
+        )
+    return EncodedPrompt(tuple(ids), _spans(pair, edges, offsets))
+
+
+def _render_chat(tokenizer: PreTrainedTokenizerBase, pair: Pair, text: str) -> str:
+    if tokenizer.chat_template is None:
+        raise InvalidPairs(
+            f"pair {pair.id} has the chat form {pair.form!r}, but this model has no chat template",
+            remedy="leave the chat form out of the behavior, or register the model with its chat template",
+        )
+    system = [] if pair.system is None else [{"role": "system", "content": pair.system}]
+    messages = [*system, {"role": "user", "content": text}]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
+def _find_message(rendered: str, text: str, pair_id: str) -> tuple[str, int]:
+    """The user message inside the rendered prompt, and where it starts; templates may strip its outer white space."""
+    for candidate in (text, text.strip()):
+        if rendered.count(candidate) == 1:
+            return candidate, rendered.index(candidate)
+    raise InvalidPairs(
+        f"pair {pair_id}: the chat template does not carry the user message exactly once and unchanged",
+        remedy="use the text form for this model, or a template that leaves the message as it is",
+    )
+
+
+def _segment_lengths(pair: Pair, side: Side, text: str) -> list[int]:
+    """Characters of each segment in the text that the model really sees, which may be stripped at both ends."""
+    whole = pair.text(side)
+    left = whole.index(text)
+    edges = [
+        min(max(edge - left, 0), len(text))
+        for edge in accumulate((len(s.text(side)) for s in pair.segments), initial=0)
+    ]
+    return [end - start for start, end in pairwise(edges)]
+
+
+def _spans(pair: Pair, edges: list[int], offsets: list[tuple[int, int]]) -> dict[str, tuple[int, ...]]:
+    """Positions of each segment. A token that touches a cue's characters belongs to the cue, any other to the segment
+    of its first character; the last token is the decision."""
+    cues = [(edges[i], edges[i + 1], segment.name) for i, segment in enumerate(pair.segments) if segment.is_cue]
+    spans: dict[str, list[int]] = {segment.name: [] for segment in pair.segments}
+    for position, (start, end) in enumerate(offsets[:-1]):
+        touched = [name for low, high, name in cues if start < high and end > low]
+        inside = [segment.name for i, segment in enumerate(pair.segments) if start >= edges[i]]
+        name = touched[0] if touched else (inside or [pair.segments[0].name])[-1]
+        spans[name].append(position)
+    return {**{name: tuple(positions) for name, positions in spans.items()}, DECISION: (len(offsets) - 1,)}
