@@ -9,6 +9,7 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import models_json_schema
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
@@ -46,6 +47,10 @@ class Problem(BaseModel):
     """What to do about it."""
     errors: list[ProblemDetail] = []
     """Each of the things that are wrong, where there are several."""
+
+
+SCHEMAS = models_json_schema([(Problem, "serialization")], ref_template="#/components/schemas/{model}")[1]["$defs"]
+"""For the OpenAPI document's components."""
 
 
 def install(app: FastAPI) -> None:

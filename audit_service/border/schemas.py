@@ -4,14 +4,14 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 T = TypeVar("T")
 
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-Uuid = Annotated[str, StringConstraints(pattern=UUID_PATTERN), {"example": "01936f5e-7c1a-7a3e-8f00-0242ac120002"}]
+Uuid = Annotated[str, Field(pattern=UUID_PATTERN, examples=["01936f5e-7c1a-7a3e-8f00-0242ac120002"])]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 """What a person calls a thing; no control characters."""
 

@@ -18,6 +18,8 @@ WriteSession = NewType("WriteSession", ReadSession)
 
 _AFTER_COMMIT = "after_commit"
 CONNECT_SECONDS = 5
+THREADS = 40
+"""So many requests are answered at a time; none of them waits for a connection."""
 
 
 class Database:
@@ -51,7 +53,9 @@ def connect(url: str) -> Engine:
     """An engine that notices a restarted server instead of failing on a dead connection."""
     for scheme in ("postgresql://", "postgres://"):
         url = url.replace(scheme, "postgresql+psycopg://", 1) if url.startswith(scheme) else url
-    return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS})
+    return create_engine(
+        url, pool_pre_ping=True, max_overflow=THREADS, connect_args={"connect_timeout": CONNECT_SECONDS}
+    )
 
 
 def after_commit(session: WriteSession, action: Callable[[], None]) -> None:

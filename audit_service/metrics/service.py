@@ -1,7 +1,8 @@
 """Registering metrics, and finding them again."""
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
+from audit_service.db import locks
 from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import MetricRow
@@ -12,7 +13,7 @@ from audit_service.errors import NotFound
 
 def register(session: WriteSession, content: MetricDefinition) -> Ensured[MetricRow]:
     """The next version of the metric of that name; content that is known gives the version that holds it."""
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"metric/{content.name}", 0))))
+    locks.hold(session, f"metric/{content.name}")
     versions = session.scalars(
         select(MetricRow).where(MetricRow.name == content.name).order_by(MetricRow.version)
     ).all()

@@ -1,0 +1,80 @@
+"""The API. Torch is not imported here, and not by anything that is imported here."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from audit_service import problems
+from audit_service.audits.endpoints import plans, runs
+from audit_service.behaviors.endpoints import router as behaviors
+from audit_service.db.handles import Database
+from audit_service.errors import DatabaseDown
+from audit_service.events.endpoints import router as events
+from audit_service.findings.endpoints import router as findings
+from audit_service.health.endpoints import router as health
+from audit_service.metrics.endpoints import router as metrics
+from audit_service.pairsets.endpoints import router as pairsets
+from audit_service.registry.endpoints import router as registry
+from audit_service.reports.endpoints import router as reports
+from audit_service.settings import Settings, get_settings
+
+LARGEST_BODY = 256 * 1024 * 1024
+"""Bytes; a file of 100,000 pairs is about half of that."""
+
+DESCRIPTION = """
+Causal bias audits of decision models, with evidence an auditor can re-perform:
+register a model, a behavior and pairs; plan; run; read the verdict; download the report.
+
+Errors are RFC 9457 problem documents whose `remedy` says what to do. Lists are paged: send `next` as `cursor`.
+Creating requests take an `Idempotency-Key`.
+"""
+
+ROUTERS = (registry, behaviors, metrics, pairsets, plans, runs, events, findings, reports)
+
+
+class Api(FastAPI):
+    """FastAPI, with the problem document among the schemas that its own document names."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["components"]["schemas"].update(problems.SCHEMAS)
+        return document
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application on the database that the settings name; uvicorn takes this function as its factory.
+
+    Raises:
+        DatabaseDown: the settings name no database; `audit-service serve` starts one then.
+    """
+    url = (settings or get_settings()).database_url
+    if url is None:
+        raise DatabaseDown(
+            "No database is named.", remedy="Start the API with `audit-service serve`, or set AUDIT_DATABASE_URL."
+        )
+    app = Api(
+        title="audit-service",
+        version=version("audit-service"),
+        description=DESCRIPTION,
+        lifespan=_closing,
+        generate_unique_id_function=lambda route: route.name,
+        max_body_size=LARGEST_BODY,
+        responses=problems.responses(422, 500, 503),
+    )
+    app.state.database = Database(url)
+    problems.install(app)
+    v1 = APIRouter(prefix="/v1")
+    for router in ROUTERS:
+        v1.include_router(router)
+    app.include_router(v1)
+    app.include_router(health)
+    return app
+
+
+@asynccontextmanager
+async def _closing(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    yield {}
+    app.state.database.close()

@@ -1,0 +1,63 @@
+"""Making plans: frozen, hashed, with their cost and their history."""
+
+from audit_service.audits import repository
+from audit_service.audits.schemas import PlanCreate
+from audit_service.behaviors import service as behaviors
+from audit_service.db import locks
+from audit_service.db.base import Ensured
+from audit_service.db.handles import ReadSession, WriteSession
+from audit_service.db.tables import BehaviorVersionRow, PlanRow
+from audit_service.domain.cost import estimate
+from audit_service.domain.plan import Plan
+from audit_service.domain.planning import compose
+from audit_service.domain.shards import shards
+from audit_service.errors import NotFound
+from audit_service.pairsets import repository as pairs
+from audit_service.pairsets import service as pairsets
+from audit_service.registry import service as registry
+
+
+def make_plan(session: WriteSession, wanted: PlanCreate) -> Ensured[PlanRow]:
+    """The plan of these terms; the same terms give the plan that is there.
+
+    Raises:
+        InvalidInput: its parts do not fit each other.
+        ModelChanged: the model's files are no longer those that were registered.
+    """
+    model = registry.version(session, wanted.model_version_id)
+    behavior = behaviors.version(session, wanted.behavior_version_id)
+    pair_set = pairs.load(session, pairsets.pair_set(session, wanted.pair_set_id))
+    terms = compose(model.identity, behavior.content, pair_set, tracing=wanted.tracing, judging=wanted.judging)
+    registry.check_files(model)
+    locks.hold(session, f"plan/{terms.digest}")
+    if present := repository.plan_with_terms(session, terms.digest):
+        return Ensured(present, is_new=False)
+    plan = _with_history(session, terms, behavior)
+    row = PlanRow(
+        digest=plan.digest,
+        terms_digest=terms.digest,
+        content=plan,
+        cost=estimate(plan, pair_set, shards(plan, pair_set)),
+        exploratory=plan.exploratory,
+        predecessor=plan.predecessor,
+        model_version_id=model.id,
+        behavior_version_id=behavior.id,
+        pair_set_id=wanted.pair_set_id,
+    )
+    session.add(row)
+    session.flush()
+    return Ensured(row, is_new=True)
+
+
+def plan(session: ReadSession, plan_id: str) -> PlanRow:
+    if (row := session.get(PlanRow, plan_id)) is None:
+        raise NotFound(f"There is no plan {plan_id}.", remedy="List them with GET /v1/plans.")
+    return row
+
+
+def _with_history(session: ReadSession, terms: Plan, behavior: BehaviorVersionRow) -> Plan:
+    """Terms that differ from those whose verdict was seen on this model are exploratory (METHOD.md section 6)."""
+    seen = repository.plan_seen_last(session, model_digest=terms.model.digest, behavior_id=behavior.behavior_id)
+    if seen is None:
+        return terms
+    return terms.model_copy(update={"exploratory": True, "predecessor": seen.digest})

@@ -1,0 +1,74 @@
+"""Queries on plans, runs and their progress."""
+
+from sqlalchemy import Select, func, select
+
+from audit_service.audits.schemas import Progress
+from audit_service.db.handles import ReadSession
+from audit_service.db.tables import BehaviorVersionRow, ModelVersionRow, PlanRow, RunRow, ShardRow, VerdictRow
+from audit_service.domain.lifecycle import RunState, ShardState
+
+
+def plans() -> Select[PlanRow]:
+    return select(PlanRow)
+
+
+def plan_with_terms(session: ReadSession, terms_digest: str) -> PlanRow | None:
+    return session.scalars(select(PlanRow).where(PlanRow.terms_digest == terms_digest)).one_or_none()
+
+
+def plan_seen_last(session: ReadSession, *, model_digest: str, behavior_id: str) -> PlanRow | None:
+    """The plan over this model and behavior whose verdict is the newest."""
+    query = (
+        select(PlanRow)
+        .join(RunRow, RunRow.plan_id == PlanRow.id)
+        .join(VerdictRow, VerdictRow.run_id == RunRow.id)
+        .join(ModelVersionRow, ModelVersionRow.id == PlanRow.model_version_id)
+        .join(BehaviorVersionRow, BehaviorVersionRow.id == PlanRow.behavior_version_id)
+        .where(ModelVersionRow.digest == model_digest, BehaviorVersionRow.behavior_id == behavior_id)
+        .order_by(VerdictRow.created_at.desc())
+        .limit(1)
+    )
+    return session.scalars(query).one_or_none()
+
+
+def runs(*, plan_id: str | None = None, state: RunState | None = None) -> Select[RunRow]:
+    query = select(RunRow)
+    if plan_id is not None:
+        query = query.where(RunRow.plan_id == plan_id)
+    return query if state is None else query.where(RunRow.state == state)
+
+
+def shards_of(run_id: str) -> Select[ShardRow]:
+    return select(ShardRow).where(ShardRow.run_id == run_id)
+
+
+def progress(session: ReadSession, run_id: str) -> Progress:
+    busy = func.coalesce(ShardRow.ended_at, ShardRow.heartbeat_at) - ShardRow.started_at
+    query = select(
+        func.coalesce(func.sum(ShardRow.done), 0),
+        func.coalesce(func.sum(ShardRow.total), 0),
+        func.count().filter(ShardRow.state == ShardState.DONE),
+        func.count(),
+        func.count().filter(ShardRow.state == ShardState.RUNNING),
+        func.extract("epoch", func.sum(busy)),
+    ).where(ShardRow.run_id == run_id)
+    done, total, shards_done, shards, workers, seconds = session.execute(query).one()
+    pace = float(seconds) / done if done and seconds else None
+    return Progress(
+        done=done,
+        total=total,
+        shards_done=shards_done,
+        shards=shards,
+        running_effect=_effect_seen_last(session, run_id),
+        seconds_left=None if pace is None else round(pace * (total - done) / max(workers, 1), 1),
+    )
+
+
+def _effect_seen_last(session: ReadSession, run_id: str) -> float | None:
+    query = (
+        select(ShardRow.running_effect)
+        .where(ShardRow.run_id == run_id, ShardRow.running_effect.is_not(None))
+        .order_by(ShardRow.heartbeat_at.desc())
+        .limit(1)
+    )
+    return session.scalar(query)

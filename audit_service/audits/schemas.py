@@ -1,0 +1,101 @@
+"""Plans and runs as they come in and go out."""
+
+from datetime import datetime
+from typing import Any
+
+from audit_service.border.schemas import Answer, Uuid
+from audit_service.domain.cost import Cost
+from audit_service.domain.lifecycle import EventKind, RunState
+from audit_service.domain.manifest import Frozen
+from audit_service.domain.plan import Judging, Plan, Tracing
+
+
+class PlanCreate(Frozen):
+    """What to audit and how. All of it is frozen under a digest before the first number is seen."""
+
+    model_version_id: Uuid
+    behavior_version_id: Uuid
+    pair_set_id: Uuid
+    tracing: Tracing = Tracing()
+    judging: Judging
+
+
+class PlanRecord(Answer):
+    id: str
+    digest: str
+    """SHA-256 of the plan's canonical JSON; every number leads back to it."""
+    cost: Cost
+    exploratory: bool
+    """True: results of its predecessor were seen before this plan was made."""
+    predecessor: str | None
+    model_version_id: str
+    behavior_version_id: str
+    pair_set_id: str
+    content: Plan
+    created_at: datetime
+
+
+class RunCreate(Frozen):
+    """Which plan to execute."""
+
+    plan_id: Uuid
+
+
+class Run(Answer):
+    id: str
+    plan_id: str
+    state: RunState
+    reason: str | None
+    """What failed and what to do, in a run that failed."""
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class Progress(Answer):
+    """How far a run is, in forward passes."""
+
+    done: int
+    total: int
+    """0 until the run has been cut into shards."""
+    shards_done: int
+    shards: int
+    running_effect: float | None
+    """The effect seen last, in nats; it guides the eye and is no result."""
+    seconds_left: float | None
+    """At the pace so far and with as many workers as are busy now; null before there is a pace."""
+
+
+class RunDetail(Run):
+    plan_digest: str
+    progress: Progress
+
+
+class Event(Answer):
+    """Something that happened to a run."""
+
+    seq: int
+    """Send the last one seen as `Last-Event-ID` to go on after it."""
+    kind: EventKind
+    actor: str
+    """Who caused it."""
+    data: dict[str, Any]
+    at: datetime
+
+
+class Shard(Answer):
+    """A unit of queue work."""
+
+    key: str
+    ordinal: int
+    kind: str
+    form: str
+    direction: str | None
+    pair_ids: list[str]
+    state: str
+    attempts: int
+    done: int
+    total: int
+    worker: str | None
+    started_at: datetime | None
+    ended_at: datetime | None

@@ -1,0 +1,1 @@
+"""What a run found: its verdict, numbers, effects and measured cells."""

@@ -1,0 +1,70 @@
+"""Storing pair sets, and asking for their preview."""
+
+from audit_service import dispatch
+from audit_service.behaviors import service as behaviors
+from audit_service.db import locks
+from audit_service.db.base import Ensured
+from audit_service.db.handles import ReadSession, WriteSession
+from audit_service.db.tables import PairSetRow, PreviewRow
+from audit_service.db.tables.pair_sets import PreviewState
+from audit_service.domain.generation import generate
+from audit_service.domain.pairfiles import PairFormat, parse_pairs
+from audit_service.domain.pairs import PairSet
+from audit_service.errors import NotFound
+from audit_service.pairsets import repository
+from audit_service.pairsets.schemas import PairSetGenerate, PreviewCreate
+from audit_service.registry import service as registry
+
+
+def upload(session: WriteSession, content: bytes, *, name: str, file_format: PairFormat) -> Ensured[PairSetRow]:
+    """The pair set of a file; equal pairs under an equal name give the set that is there.
+
+    Raises:
+        InvalidPairs: bad rows, each with its number; nothing is stored.
+    """
+    return _ensure(session, parse_pairs(content, name=name, file_format=file_format), behavior_version_id=None)
+
+
+def generated(session: WriteSession, wanted: PairSetGenerate) -> Ensured[PairSetRow]:
+    """The pair set that the behavior's templates give."""
+    version = behaviors.version(session, wanted.behavior_version_id)
+    return _ensure(session, generate(version.content), behavior_version_id=version.id)
+
+
+def pair_set(session: ReadSession, pair_set_id: str) -> PairSetRow:
+    if (row := session.get(PairSetRow, pair_set_id)) is None:
+        raise NotFound(f"There is no pair set {pair_set_id}.", remedy="List them with GET /v1/pair-sets.")
+    return row
+
+
+def ask_preview(session: WriteSession, pair_set_id: str, wanted: PreviewCreate) -> Ensured[PreviewRow]:
+    """The preview of the pair set on the model; a worker computes a new one, and a failed one again."""
+    row = PreviewRow(
+        pair_set_id=pair_set(session, pair_set_id).id,
+        model_version_id=registry.version(session, wanted.model_version_id).id,
+        behavior_version_id=behaviors.version(session, wanted.behavior_version_id).id,
+    )
+    present = repository.preview_of(session, row)
+    if present is not None and present.state is not PreviewState.FAILED:
+        return Ensured(present, is_new=False)
+    asked = present or row
+    asked.state, asked.reason = PreviewState.QUEUED, None
+    session.add(asked)
+    session.flush()
+    dispatch.enqueue(session, dispatch.Task.PREVIEW, asked.id)
+    return Ensured(asked, is_new=present is None)
+
+
+def preview(session: ReadSession, preview_id: str) -> PreviewRow:
+    if (row := session.get(PreviewRow, preview_id)) is None:
+        raise NotFound(
+            f"There is no preview {preview_id}.", remedy="Ask for one with POST /v1/pair-sets/{id}/previews."
+        )
+    return row
+
+
+def _ensure(session: WriteSession, content: PairSet, *, behavior_version_id: str | None) -> Ensured[PairSetRow]:
+    locks.hold(session, f"pair-set/{content.digest}")
+    if present := repository.by_digest(session, content.digest):
+        return Ensured(present, is_new=False)
+    return Ensured(repository.add(session, content, behavior_version_id=behavior_version_id), is_new=True)

@@ -1,0 +1,1 @@
+"""Rendered reports, to be downloaded."""
