@@ -1,0 +1,67 @@
+# Everything runs in .venv, which the first command that needs it makes. `make help` lists the commands.
+
+BIN := .venv/bin
+READY := .venv/ready
+SETUP := requirements.lock pyproject.toml $(wildcard deploy/setup-*.sh)
+# Homebrew's libraries lie outside the places where macOS looks on its own.
+ifeq ($(shell uname -s),Darwin)
+RUN := DYLD_FALLBACK_LIBRARY_PATH=$(shell brew --prefix 2>/dev/null)/lib $(BIN)
+else
+RUN := $(BIN)
+endif
+UV := build/uv/bin/uv
+# PyTorch names the exact versions of these itself, for the builds that need them.
+CUDA := ^(nvidia-|cuda-|triton)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint format types setup lock clean
+
+##@ Use
+
+demo: $(READY) ## Audit a real model end to end; prints the verdict and where the evidence PDF lies
+	@$(RUN)/audit-service demo-model >/dev/null
+	@$(RUN)/audit-service run examples/loan-denial.yaml
+
+up: $(READY) ## Start the service with its database, broker and worker; Ctrl-C ends them
+	@$(RUN)/audit-service up
+
+##@ Develop
+
+test: $(READY) lint types ## Run linters, type checker and every test
+	$(RUN)/python -m pytest $(PYTEST)
+
+lint: $(READY) ## Check style and format
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+
+types: $(READY) ## Check types
+	$(RUN)/mypy
+
+format: $(READY) ## Format the code and sort its imports
+	$(RUN)/ruff check --select I --fix .
+	$(RUN)/ruff format .
+
+##@ Set up
+
+setup: $(READY) ## Make the environment .venv (the other commands do it when it is needed)
+
+lock: $(UV) ## Write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer versions
+	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --extra worker --extra report --extra dev \
+		--no-header --no-annotate $(if $(UPGRADE),--upgrade) --quiet --output-file requirements.lock
+	grep -vE '$(CUDA)' requirements.lock > build/requirements.lock && mv build/requirements.lock requirements.lock
+
+$(UV): $(READY)
+	$(BIN)/python -m venv build/uv
+	build/uv/bin/pip install --quiet uv==0.13.8
+
+clean: ## Remove the environment and what the tools leave behind
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	find audit_service workers tests migrations -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): $(SETUP)
+	@deploy/setup-system.sh
+	@deploy/setup-python.sh
+	@touch $@
+
+help: ## List the commands
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile

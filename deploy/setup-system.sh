@@ -1,0 +1,73 @@
+#!/bin/sh
+# Install what the environment needs from the system, and only what is missing: the libraries that lay out the PDF,
+# and on Debian the part of Python that makes virtual environments. Without the right to install, say what to run.
+set -eu
+
+python=$("$(dirname "$0")/setup-find-python.sh")
+missing=""
+
+has_library() {
+    "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2>/dev/null
+}
+
+needs() { # library, package
+    has_library "$1" || missing="$missing $2"
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+may_install() {
+    [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null
+}
+
+give_up() {
+    echo "Missing on this system:$missing. Install with: $1 && make setup" >&2
+    exit 1
+}
+
+debian() {
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        missing="$missing $("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+    needs libpango-1.0.so.0 libpango-1.0-0
+    needs libpangoft2-1.0.so.0 libpangoft2-1.0-0
+    needs libharfbuzz-subset.so.0 libharfbuzz-subset0
+    [ -n "$missing" ] || return 0
+    may_install || give_up "sudo apt-get install --yes$missing"
+    echo "Installing:$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    # shellcheck disable=SC2086 # package names, one word each
+    as_root apt-get install --quiet=2 --yes --no-install-recommends $missing >/dev/null 2>&1 || {
+        # The list of packages may be missing, as in a fresh image, or too old.
+        as_root apt-get update --quiet=2
+        as_root apt-get install --quiet=2 --yes --no-install-recommends $missing >/dev/null
+    }
+}
+
+macos() {
+    command -v brew >/dev/null || {
+        missing=" pango"
+        give_up "brew install pango (Homebrew: https://brew.sh)"
+    }
+    brew list pango >/dev/null 2>&1 || brew install --quiet pango
+}
+
+other() {
+    needs libpango-1.0.so.0 pango
+    needs libpangoft2-1.0.so.0 pangoft2
+    needs libharfbuzz-subset.so.0 harfbuzz-subset
+    [ -z "$missing" ] || give_up "your package manager"
+}
+
+if [ "$(uname -s)" = Darwin ]; then
+    macos
+elif command -v apt-get >/dev/null; then
+    debian
+else
+    other
+fi
