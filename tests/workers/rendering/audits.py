@@ -1,0 +1,192 @@
+"""Audits with invented cells, judged by the real judge: what the report's tests are made of."""
+
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from audit_service.domain.auditfile import AuditFile, parse_audit_file
+from audit_service.domain.cells import DecisionTable, EffectTable
+from audit_service.domain.generation import generate
+from audit_service.domain.judgement import judge
+from audit_service.domain.pairs import Pair, PairKind, PairSet
+from audit_service.domain.plan import Direction, ModelIdentity, PairSetIdentity, Plan
+from audit_service.domain.shards import shards, traced_pairs
+from audit_service.domain.sites import Site
+from audit_service.domain.trace import Control, Measured
+from workers.rendering.evidence import EventRecord, Evidence, RunFacts, ShardRecord
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "loan-denial.yaml"
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+CONTROLS = tuple(
+    Control(name=name, measured=measured, tolerance=1e-4, passed=True)
+    for name, measured in (
+        ("self_patch", 0.0),
+        ("full_patch", 3.1e-6),
+        ("batch_parity", 1.2e-6),
+        ("plain_forward", 0.0),
+    )
+)
+
+
+def example() -> AuditFile:
+    return parse_audit_file(EXAMPLE.read_text(encoding="utf-8"), name=EXAMPLE.name)
+
+
+def make_plan(audit: AuditFile, pair_set: PairSet, *, layers: int = 30, heads: int = 9) -> Plan:
+    files = {name: sha256(name.encode()).hexdigest() for name in ("config.json", "model.safetensors", "tokenizer.json")}
+    model = ModelIdentity(
+        name=audit.model.name,
+        version=audit.model.version,
+        digest=sha256(b"model").hexdigest(),
+        dtype="float32",
+        architecture="LlamaForCausalLM",
+        layers=layers,
+        heads=heads,
+        parameters=134_515_008,
+        files=files,
+        chat_template_digest=sha256(b"template").hexdigest(),
+    )
+    identity = PairSetIdentity(name=pair_set.name, digest=pair_set.digest, pairs=len(pair_set.pairs))
+    judging = audit.judging.model_copy(update={"resamples": 1000})
+    return Plan(model=model, behavior=audit.behavior, pair_set=identity, tracing=audit.tracing, judging=judging)
+
+
+def make_evidence(
+    *,
+    audit: AuditFile | None = None,
+    pair_set: PairSet | None = None,
+    gap: float = 0.35,
+    layers: int = 30,
+    heads: int = 9,
+) -> Evidence:
+    """An audit whose mean gap is about ``gap`` nats in the first form and half of it, reversed, in the others."""
+    audit = audit or example()
+    pair_set = pair_set or generate(audit.behavior)
+    plan = make_plan(audit, pair_set, layers=layers, heads=heads)
+    rng = np.random.default_rng(7)
+    decisions = _decisions(plan, pair_set, gap, rng)
+    effects = [
+        _effects(plan, form.name, direction, traced_pairs(plan, pair_set, form.name), decisions, rng)
+        for form in audit.behavior.forms
+        for direction in plan.tracing.directions
+    ]
+    judgement = judge(plan, decisions, effects, CONTROLS)
+    return Evidence(
+        run=RunFacts(
+            id="0b9c7f52-6f0e-4a52-9f4c-2f1d6a7e9b10",
+            requested_by="Model Risk (example)",
+            planned_at=NOON - timedelta(minutes=5),
+            started_at=NOON - timedelta(minutes=4),
+            ended_at=NOON,
+            service_version="0.1.0",
+        ),
+        plan=plan,
+        pair_set=pair_set,
+        judgement=judgement,
+        cue_tokens=_cue_tokens(plan),
+        measured=(_measured(),),
+        shards=_shards(plan, pair_set),
+        model_verified=True,
+        events=_events(plan),
+    )
+
+
+def _decisions(plan: Plan, pair_set: PairSet, gap: float, rng: np.random.Generator) -> DecisionTable:
+    pairs = pair_set.pairs
+    first = plan.behavior.forms[0].name
+    base = {profile: rng.normal(0.3, 0.5) for profile in plan.behavior.profiles}
+    cluster = {name: rng.normal(0, 0.12) for name in sorted({pair.cluster for pair in pairs})}
+    d = np.zeros((len(pairs), 2), np.float32)
+    for row, pair in enumerate(pairs):
+        shift = (
+            0.0 if pair.kind is PairKind.PLACEBO else (gap if pair.form == first else -gap / 2) + cluster[pair.cluster]
+        )
+        centre = base.get(pair.profile, 0.0)
+        d[row] = centre + np.array([shift / 2, -shift / 2]) + rng.normal(0, 0.05, 2)
+    coverage = np.float32(0.9)
+    return DecisionTable(
+        pairs,
+        d,
+        _log(coverage / (1 + np.exp(-d))).astype(np.float32),
+        _log(coverage / (1 + np.exp(d))).astype(np.float32),
+    )
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.log(values))
+
+
+def _effects(  # noqa: PLR0917
+    plan: Plan,
+    form: str,
+    direction: Direction,
+    pairs: tuple[Pair, ...],
+    decisions: DecisionTable,
+    rng: np.random.Generator,
+) -> EffectTable:
+    rows = {pair.id: row for row, pair in enumerate(decisions.pairs)}
+    d = np.array([decisions.d[rows[pair.id]] for pair in pairs], np.float32).reshape(len(pairs), 2)
+    total = d[:, 0] - d[:, 1] if direction is Direction.DENOISE else d[:, 1] - d[:, 0]
+    share = np.array([_share(site, plan.model.layers) for site in plan.sites])
+    recipient = d[:, 1] if direction is Direction.DENOISE else d[:, 0]
+    noise = rng.normal(0, 0.004, (len(pairs), len(plan.sites)))
+    patched = recipient[:, None] + total[:, None] * share[None, :] + noise
+    return EffectTable(form, direction, pairs, plan.sites, d[:, 0], d[:, 1], patched.astype(np.float32))
+
+
+def _share(site: Site, layers: int) -> float:
+    """A plausible picture: the cue early, the decision late, a few heads in the middle."""
+    place = site.layer / max(1, layers - 1)
+    if site.kind == "resid_pre":
+        early = 1 / (1 + np.exp(14 * (place - 0.55)))
+        return float({"cue": early, "decision": 1 - early}.get(site.segment, 0.08))
+    if site.kind == "z":
+        return 0.3 if (site.layer, site.head) in {(layers // 2, 1), (layers // 2 + 1, 0)} else 0.0
+    return float(0.2 * np.exp(-((place - 0.6) ** 2) / 0.01)) * (1 if site.segment == "decision" else -0.3)
+
+
+def _cue_tokens(plan: Plan) -> dict[str, int]:
+    cues = [c for a in plan.behavior.attributes for strata in a.groups.values() for cs in strata.values() for c in cs]
+    return {cue: 1 + len(cue) // 4 for cue in cues}
+
+
+def _measured() -> Measured:
+    return Measured(
+        device="cpu",
+        dtype="float32",
+        torch="2.13.0",
+        transformers="5.23.0",
+        threads=2,
+        attention="eager",
+        controls=CONTROLS,
+    )
+
+
+def _shards(plan: Plan, pair_set: PairSet) -> tuple[ShardRecord, ...]:
+    return tuple(
+        ShardRecord(
+            key=shard.key,
+            kind=shard.kind,
+            form=shard.form,
+            direction=shard.direction,
+            pairs=len(shard.pair_ids),
+            digest=sha256(shard.key.encode()).hexdigest(),
+            verified=True,
+        )
+        for shard in shards(plan, pair_set)
+    )
+
+
+def _events(plan: Plan) -> tuple[EventRecord, ...]:
+    said = ("plan frozen", "run started", "run ended", "judged")
+    return tuple(
+        EventRecord(
+            at=NOON - timedelta(minutes=5 - i),
+            actor="Model Risk (example)",
+            what=what,
+            digest=sha256(what.encode()).hexdigest(),
+        )
+        for i, what in enumerate(said)
+    )

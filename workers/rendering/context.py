@@ -1,0 +1,188 @@
+"""What every section of the document is written from."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from audit_service.domain.frameworks import (
+    DISPARITY,
+    LOCALISATION,
+    MANIFEST,
+    METRIC,
+    SENSITIVITY,
+    Application,
+    DowngradeId,
+    Facts,
+    evaluate_downgrades,
+)
+from audit_service.domain.pairs import PairKind
+from audit_service.domain.plan import Direction
+from audit_service.domain.results import Sentence, VerdictValue
+from audit_service.domain.sites import ALL, Site
+from workers.rendering import numbers
+from workers.rendering.blocks import Cell, Column, Heading, Paragraph, Row, Table, Tone
+from workers.rendering.book import Book
+from workers.rendering.catalogue import Catalogue
+from workers.rendering.evidence import Evidence
+
+WORST_FIRST = (
+    VerdictValue.FAIL,
+    VerdictValue.CONCERN,
+    VerdictValue.INCONCLUSIVE,
+    VerdictValue.NOT_MEASURED,
+    VerdictValue.PASS,
+)
+
+
+class Contrast(NamedTuple):
+    """One comparison: a form, an attribute and a group against the reference group."""
+
+    form: str
+    attribute: str
+    reference: str
+    group: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.form}.{self.attribute}.{self.group}"
+
+
+@dataclass(frozen=True)
+class Context:
+    """The evidence, the words and the numbers of one document."""
+
+    evidence: Evidence
+    t: Catalogue
+    book: Book
+
+    @property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """Every declared comparison, forms with the worse verdict first, larger gaps first within a form."""
+        behavior = self.evidence.plan.behavior
+        verdicts = {verdict.scope: WORST_FIRST.index(verdict.value) for verdict in self.evidence.judgement.forms}
+        listed = [
+            Contrast(form.name, attribute.name, attribute.reference, group)
+            for form in behavior.forms
+            for attribute in behavior.attributes
+            for group in attribute.groups
+            if group != attribute.reference
+        ]
+        return tuple(
+            sorted(
+                listed,
+                key=lambda c: (verdicts.get(c.form, 0), -abs(self.book.value(f"{c.key}.gap_nats") or 0.0)),
+            )
+        )
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        return self.evidence.plan.tracing.directions
+
+    @property
+    def level(self) -> str:
+        """The confidence level as printed."""
+        return f"{100 * (1 - self.evidence.plan.judging.alpha):g} %"
+
+    def say(self, sentence: Sentence) -> str:
+        """A sentence of the judge; a site's key in it becomes the site's name."""
+        site = next((site for site in self.evidence.plan.sites if site.key == sentence.values.get("site")), None)
+        if site is not None:
+            sentence = Sentence(id=sentence.id, values={**sentence.values, "site": self.site_name(site)})
+        return self.t.say(sentence)
+
+    def site_name(self, site: Site) -> str:
+        """A site in words: kind, layer, head, segment."""
+        t = self.t
+        name = t("site.layer", kind=t(f"site.{site.kind}"), layer=str(site.layer))
+        head = "" if site.head is None else ", " + t("chart.head", head=str(site.head))
+        segment = "" if site.segment == ALL else ", " + t("site.segment", segment=site.segment)
+        return f"{name}{head}{segment}"
+
+    def verdict(self, value: VerdictValue) -> str:
+        return self.t(f"word.verdict.{value}")
+
+    def facts(self) -> Facts:
+        """What the downgrades ask, answered from the evidence alone."""
+        evidence = self.evidence
+        people = {evidence.run.requested_by, evidence.plan.behavior.owner}
+        others = [approval for approval in evidence.approvals if approval.person not in people]
+        stable = evidence.judgement.verdict.share_unchanged
+        return Facts(
+            artefacts=frozenset(self._artefacts()),
+            signed_off_by_another=bool(others),
+            disparity_complete=all(self._complete(contrast) for contrast in self.contrasts),
+            criteria_fixed_before=not evidence.plan.exploratory and evidence.run.planned_at <= evidence.run.started_at,
+            inconclusive=any(v.value is VerdictValue.INCONCLUSIVE for v in evidence.judgement.forms),
+            localisation_stable=None if stable is None else stable == 1.0,
+            digests_hold=evidence.digests_hold,
+            deployment_argument=bool(evidence.plan.behavior.deployment_note),
+            current=None,
+            mitigation_complete=None,
+            approver_independent=None if not evidence.approvals else len(others) == len(evidence.approvals),
+        )
+
+    def downgrades(self) -> dict[DowngradeId, Application]:
+        return evaluate_downgrades(self.facts())
+
+    def _artefacts(self) -> Iterator[str]:
+        yield from ("behaviour_registration", METRIC, "dataset_datasheet", "limitations_statement", MANIFEST)
+        if any(contrast.key + ".gap_nats" in self.book for contrast in self.contrasts):
+            yield DISPARITY
+        if any(".named_sites" in key for key in self.book.results):
+            yield LOCALISATION
+        if any(".random_site_null" in key for key in self.book.results):
+            yield SENSITIVITY
+        if self.evidence.approvals:
+            yield "approval_trail"
+
+    def _complete(self, contrast: Contrast) -> bool:
+        """Interval, sample size and null control of one comparison (DG2)."""
+        gap = self.book.results.get(f"{contrast.key}.gap_nats")
+        placebo = any(pair.kind is PairKind.PLACEBO for pair in self.evidence.pair_set.pairs)
+        return gap is not None and gap.low is not None and gap.n is not None and placebo
+
+
+def tone_of(value: VerdictValue) -> Tone:
+    return value.value
+
+
+def text_cell(text: str) -> Cell:
+    return Cell(text=text)
+
+
+def code(text: str) -> Cell:
+    return Cell(text=text, style="code")
+
+
+def count(value: int) -> Cell:
+    return Cell(text=f"{value:,}", style="number")
+
+
+def criterion(value: float, unit: str = "") -> Cell:
+    return Cell(text=f"{numbers.criterion(value)} {unit}".strip())
+
+
+def table(
+    caption: str,
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    note: str | None = None,
+    dense: bool = False,
+) -> Table:
+    """A table of cells; columns decide nothing about the cells."""
+    return Table(
+        caption=caption,
+        columns=tuple(columns),
+        rows=tuple(Row(cells=tuple(cells)) for cells in rows),
+        note=note,
+        dense=dense,
+    )
+
+
+def heading(text: str, anchor: str) -> Heading:
+    return Heading(text=text, id=anchor)
+
+
+def note(text: str) -> Paragraph:
+    return Paragraph(text=text, role="note")

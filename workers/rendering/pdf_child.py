@@ -1,0 +1,124 @@
+"""Child process of the renderer: reads an order from stdin, writes a PDF to stdout. Run by workers.rendering.pdf."""
+
+import base64
+import json
+import logging
+import resource
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "report_templates"
+PDF_UA = b"""<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:pdfuaid="http://www.aiim.org/pdfua/ns/id/" pdfuaid:part="1"/>
+<rdf:Description rdf:about="" xmlns:pdfaExtension="http://www.aiim.org/pdfa/ns/extension/"
+ xmlns:pdfaSchema="http://www.aiim.org/pdfa/ns/schema#" xmlns:pdfaProperty="http://www.aiim.org/pdfa/ns/property#">
+<pdfaExtension:schemas><rdf:Bag><rdf:li rdf:parseType="Resource">
+<pdfaSchema:schema>PDF/UA identification schema</pdfaSchema:schema>
+<pdfaSchema:namespaceURI>http://www.aiim.org/pdfua/ns/id/</pdfaSchema:namespaceURI>
+<pdfaSchema:prefix>pdfuaid</pdfaSchema:prefix>
+<pdfaSchema:property><rdf:Seq><rdf:li rdf:parseType="Resource">
+<pdfaProperty:name>part</pdfaProperty:name>
+<pdfaProperty:valueType>Integer</pdfaProperty:valueType>
+<pdfaProperty:category>internal</pdfaProperty:category>
+<pdfaProperty:description>Part of ISO 14289 that the file keeps</pdfaProperty:description>
+</rdf:li></rdf:Seq></pdfaSchema:property>
+</rdf:li></rdf:Bag></pdfaExtension:schemas>
+</rdf:Description></rdf:RDF>"""
+"""PDF/A asks that a schema it does not know describes itself."""
+
+
+def stop(reason: str, detail: str) -> NoReturn:
+    """Ends with a reason that the parent understands."""
+    print(f"{reason}: {detail}", file=sys.stderr)  # noqa: T201 - the channel to the parent
+    sys.exit(1)
+
+
+class Glyphs(logging.Handler):
+    """Missing glyphs break PDF/A and would print as boxes: they end the rendering."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if ".notdef" in message:
+            stop("glyph", message)
+
+
+def limit(order: dict[str, Any]) -> None:
+    """The kernel holds the limits, whatever the document does."""
+    resource.setrlimit(resource.RLIMIT_CPU, (order["cpu_seconds"], order["cpu_seconds"]))
+    resource.setrlimit(resource.RLIMIT_AS, (order["memory_bytes"], order["memory_bytes"]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _refuse(event: str, _: tuple[object, ...]) -> None:
+    if event in {"socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec"}:
+        stop("refused", event)
+
+
+def render(order: dict[str, Any]) -> bytes:
+    """The ordered document; dates and identifier come from the order."""
+    from weasyprint import HTML, Attachment  # noqa: PLC0415 - only after the limits hold
+    from weasyprint.urls import FatalURLFetchingError, URLFetcher, URLFetcherResponse  # noqa: PLC0415
+
+    class OwnAssets(URLFetcher):  # type: ignore[misc]
+        """Our stylesheet's fonts and images inside the document; everything else ends the rendering."""
+
+        def fetch(self, url: str, _headers: object = None) -> URLFetcherResponse:
+            if url.startswith(("data:image/svg+xml;base64,", "data:image/png;base64,")):
+                kind, _, data = url.partition(",")
+                return URLFetcherResponse(url, base64.b64decode(data), {"Content-Type": kind[5:].split(";")[0]})
+            path = Path(unquote(urlsplit(url).path)).resolve()
+            if not url.startswith("file:") or not path.is_relative_to(TEMPLATES / "fonts"):
+                raise FatalURLFetchingError(url)
+            return URLFetcherResponse(url, path.read_bytes())
+
+    sys.addaudithook(_refuse)  # after the imports: they look for shared libraries with a program
+    issued = datetime.fromisoformat(order["issued"])
+    attachment = Attachment(
+        string=base64.b64decode(order["attachment"]),
+        name="evidence.json",
+        description="Evidence of this report",
+        created=issued,
+        modified=issued,
+        relationship="Data",
+    )
+    document = HTML(string=order["html"], base_url=TEMPLATES.as_uri() + "/", url_fetcher=OwnAssets()).render(
+        attachments=[attachment], pdf_variant="pdf/a-3a"
+    )
+    document.metadata.xmp_metadata.append(PDF_UA)
+    pdf: bytes = document.write_pdf(
+        attachments=[attachment],
+        pdf_variant="pdf/a-3a",
+        pdf_identifier=bytes.fromhex(order["evidence_digest"])[:16],
+        finisher=finish,
+    )
+    return pdf
+
+
+def finish(_: object, pdf: Any) -> None:  # noqa: ANN401 - a pydyf.PDF
+    """What the standards ask beyond the library: readable metadata, and a description on each link."""
+    for item in pdf.objects:
+        extra = getattr(item, "extra", {})
+        if extra.get("Type") == "/Metadata":
+            item.compress = False
+        if isinstance(item, dict) and item.get("Subtype") == "/Link" and "Contents" not in item:
+            item["Contents"] = "(Link to a section of this document)"
+
+
+def main() -> None:
+    """Reads, renders, writes."""
+    order = json.load(sys.stdin.buffer)
+    logging.getLogger("weasyprint").addHandler(Glyphs())
+    try:
+        limit(order)
+        sys.stdout.buffer.write(render(order))
+    except MemoryError:
+        stop("memory", "out of memory")
+    except OSError as error:
+        stop("library", str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One module per part of the document; each makes finished sections from the context."""

@@ -1,0 +1,200 @@
+"""Results C, open items, limitations, approvals: what the reader may and may not lean on."""
+
+from audit_service.domain.results import Level, LintFinding, Verdict, VerdictValue
+from workers.rendering import numbers
+from workers.rendering.blocks import Block, Bullets, Callout, Cell, Column, FactList, Paragraph, Row, Section, Table
+from workers.rendering.context import WORST_FIRST, Context, code, heading, note, table, text_cell, tone_of
+from workers.rendering.sections.subject import not_measured
+
+
+def robustness(context: Context) -> Section:
+    t = context.t
+    blocks: list[Block] = [heading(t("robustness.verdicts"), "robustness-verdicts"), _verdicts(context)]
+    blocks += [heading(t("robustness.controls"), "robustness-controls"), _controls(context)]
+    blocks += [heading(t("robustness.protocol"), "robustness-protocol"), _protocol(context)]
+    absent = not_measured(context)
+    if absent:
+        blocks += [heading(t("absent.title"), "robustness-absent"), absent]
+    return Section(id="robustness", number="9", title=t("robustness.title"), blocks=tuple(blocks))
+
+
+def _verdicts(context: Context) -> Block:
+    t, judgement = context.t, context.evidence.judgement
+    scopes = sorted(judgement.forms, key=lambda verdict: WORST_FIRST.index(verdict.value))
+    rows = []
+    for verdict in (judgement.verdict, *scopes):
+        share = verdict.share_unchanged
+        rows.append(
+            (
+                text_cell(t("robustness.behavior") if verdict.scope == "behavior" else verdict.scope),
+                Cell(text=context.verdict(verdict.value), style="status", tone=tone_of(verdict.value)),
+                Cell(text=t("robustness.one") if share is None else numbers.percent(share), style="number"),
+                text_cell(t.join(verdict.changed_by) or t("cover.none")),
+            )
+        )
+    columns = (
+        Column(label=t("robustness.scope"), width="20%"),
+        Column(label=t("robustness.verdict"), style="status", width="20%"),
+        Column(label=t("robustness.share"), style="number", width="28%"),
+        Column(label=t("robustness.changed")),
+    )
+    return table(t("robustness.verdicts.table"), columns, rows, note=t("robustness.note"))
+
+
+def _controls(context: Context) -> Block:
+    t = context.t
+    controls = sorted(context.evidence.judgement.controls, key=lambda control: control.passed)
+    columns = (
+        Column(label=t("control.name"), width="46%"),
+        Column(label=t("control.measured"), style="number"),
+        Column(label=t("control.tolerance"), style="number"),
+        Column(label=t("control.passed"), style="status"),
+    )
+    rows = [
+        (
+            text_cell(t(f"control.{control.name}") if t.has(f"control.{control.name}") else control.name),
+            Cell(text=numbers.deviation(control.measured), style="number"),
+            Cell(text=numbers.deviation(control.tolerance), style="number"),
+            Cell(
+                text=t("control.yes" if control.passed else "control.no"),
+                style="status",
+                tone="pass" if control.passed else "fail",
+            ),
+        )
+        for control in controls
+    ]
+    return table(t("control.caption"), columns, rows, note=t("control.note"))
+
+
+_LEVELS = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTE: 2}
+
+
+def _protocol(context: Context) -> Block:
+    t = context.t
+    findings = sorted(context.evidence.judgement.protocol, key=lambda finding: (_LEVELS[finding.level], finding.rule))
+    if not findings:
+        return note(t("protocol.none"))
+    columns = [
+        Column(label=t("protocol.rule"), style="code", width="9%"),
+        Column(label=t("protocol.level"), width="12%"),
+    ]
+    columns += [Column(label=t("protocol.finding")), Column(label=t("protocol.remedy"), width="36%")]
+    return table(t("protocol.caption"), columns, [_finding(context, finding) for finding in findings])
+
+
+def _finding(context: Context, finding: LintFinding) -> tuple[Cell, ...]:
+    return (
+        code(finding.rule),
+        text_cell(context.t(f"protocol.level.{finding.level}")),
+        text_cell(context.say(finding.sentence)),
+        text_cell(context.say(finding.remedy)),
+    )
+
+
+def findings(context: Context) -> Section:
+    """Condition, criterion, effect and what is still open, for each form that did not pass."""
+    t, judgement = context.t, context.evidence.judgement
+    open_items = [v for v in judgement.forms if v.value is not VerdictValue.PASS]
+    open_items.sort(key=lambda verdict: WORST_FIRST.index(verdict.value))
+    blocks: list[Block] = [Paragraph(text=t("findings.text")), _severity(context)]
+    blocks += [_item(context, index, verdict) for index, verdict in enumerate(open_items, start=1)]
+    if not open_items:
+        blocks.append(note(t("findings.none")))
+    blocks.append(heading(t("findings.records"), "findings-records"))
+    records = ("mitigation", "previous", "exceptions")
+    blocks.append(
+        FactList(
+            caption=t("findings.records"),
+            rows=tuple((t(f"findings.{name}"), text_cell(t(f"findings.{name}.none"))) for name in records),
+        )
+    )
+    return Section(id="findings", number="10", title=t("findings.title"), blocks=tuple(blocks))
+
+
+def _severity(context: Context) -> Block:
+    t = context.t
+    columns = (Column(label=t("robustness.verdict"), style="status", width="20%"), Column(label=t("findings.rule")))
+    return Table(
+        caption=t("findings.severity"),
+        columns=columns,
+        rows=tuple(
+            Row(
+                cells=(
+                    Cell(text=context.verdict(value), style="status", tone=tone_of(value)),
+                    text_cell(t(f"findings.rule.{value}")),
+                )
+            )
+            for value in WORST_FIRST
+        ),
+    )
+
+
+def _item(context: Context, index: int, verdict: Verdict) -> Block:
+    t, behavior = context.t, context.evidence.plan.behavior
+    threshold = numbers.criterion(behavior.threshold.gap_nats)
+    return FactList(
+        caption=t("findings.item", number=str(index), form=verdict.scope, verdict=context.verdict(verdict.value)),
+        rows=(
+            (t("findings.condition"), text_cell(" ".join(context.say(reason) for reason in verdict.reasons))),
+            (t("findings.criterion"), text_cell(t("findings.criterion.value", threshold=threshold))),
+            (t("findings.cause"), text_cell(t("findings.cause.value"))),
+            (t("findings.effect"), text_cell(t("findings.effect.value"))),
+            (t("findings.owner"), text_cell(behavior.owner)),
+            (t("findings.response"), text_cell(t("findings.response.none"))),
+        ),
+    )
+
+
+LIMITATIONS = (
+    "distribution",
+    "cue",
+    "labels",
+    "patching",
+    "completeness",
+    "alignment",
+    "precision",
+    "single",
+    "reviewer",
+)
+
+
+def limitations(context: Context) -> Section:
+    t = context.t
+    downgrades = context.downgrades()
+    items = [t(f"limitation.{name}") for name in LIMITATIONS]
+    if downgrades["DG5"] == "applies":
+        items.insert(0, t("limitation.unstable"))
+    blocks: list[Block] = [Bullets(items=tuple(items)), heading(t("limitation.uses"), "limitation-uses")]
+    blocks.append(Bullets(items=tuple(t(f"limitation.use.{name}") for name in ("individual", "ranking", "other"))))
+    return Section(id="limitations", number="11", title=t("limitation.title"), blocks=tuple(blocks))
+
+
+def approvals(context: Context) -> Section:
+    t, evidence = context.t, context.evidence
+    blocks: list[Block] = []
+    if evidence.approvals:
+        labels = ("at", "person", "role", "decision", "record", "comment")
+        rows = [
+            tuple(
+                text_cell(x)
+                for x in (numbers.moment(a.at), a.person, a.role, a.decision, numbers.short(a.record_digest), a.comment)
+            )
+            for a in evidence.approvals
+        ]
+        blocks.append(table(t("approval.caption"), [Column(label=t(f"approval.{name}")) for name in labels], rows))
+    else:
+        blocks.append(Callout(title=t("approval.none"), text=t("approval.none.text"), tone="inconclusive"))
+    if evidence.events:
+        columns = [Column(label=t("event.at"), width="24%"), Column(label=t("event.actor"), width="20%")]
+        columns += [Column(label=t("event.what")), Column(label=t("event.digest"), style="code", width="22%")]
+        rows = [
+            (
+                text_cell(numbers.moment(event.at)),
+                text_cell(event.actor),
+                text_cell(event.what),
+                code(numbers.short(event.digest or "")),
+            )
+            for event in evidence.events
+        ]
+        blocks += [heading(t("event.title"), "approval-events"), table(t("event.caption"), columns, rows, dense=True)]
+    return Section(id="approvals", number="14", title=t("approval.title"), blocks=tuple(blocks))

@@ -1,0 +1,221 @@
+"""Results A: the disparity at the decision."""
+
+from collections.abc import Sequence
+
+from workers.rendering import numbers
+from workers.rendering.blocks import Block, Bullets, Cell, Column, ForestChart, Interval, Section
+from workers.rendering.context import Context, Contrast, heading, table, text_cell
+from workers.rendering.sections.front import gap_chart
+
+
+def disparity(context: Context) -> Section:
+    t = context.t
+    blocks: list[Block] = []
+    if context.evidence.judgement.statements:
+        blocks.append(Bullets(items=tuple(context.say(s) for s in context.evidence.judgement.statements)))
+    chart = gap_chart(context)
+    blocks += [heading(t("disparity.gap"), "disparity-gap")]
+    blocks += [chart] if chart else []
+    blocks += [_gaps(context), _equivalence(context)]
+    blocks += [heading(t("disparity.rates"), "disparity-rates"), _rates(context)]
+    flips = _flip_chart(context)
+    blocks += [heading(t("disparity.flips"), "disparity-flips")]
+    blocks += [flips] if flips else []
+    blocks += [_flips(context), _placebo(context)]
+    strata = _strata(context)
+    if strata:
+        blocks += [heading(t("disparity.strata"), "disparity-strata"), strata]
+    mixed = _mixed(context)
+    blocks += [mixed] if mixed else []
+    return Section(id="disparity", number="7", title=t("disparity.title"), blocks=tuple(blocks))
+
+
+def _columns(context: Context, names: Sequence[tuple[str, str]]) -> list[Column]:
+    """Form and group, then number columns; each number's reference follows it in print."""
+    t = context.t
+    fixed = [Column(label=t("column.form"), width="11%"), Column(label=t("column.groups"), width="17%")]
+    return [*fixed, *(Column(label=label, style="number" if style == "number" else "text") for label, style in names)]
+
+
+def _scope(contrast: Contrast) -> list[Cell]:
+    return [text_cell(contrast.form), text_cell(f"{contrast.group} / {contrast.reference}")]
+
+
+def _numbers(context: Context, labels: Sequence[str]) -> list[tuple[str, str]]:
+    return [(context.t(f"column.{label}", level=context.level), "number") for label in labels]
+
+
+def _gaps(context: Context) -> Block:
+    book = context.book
+    columns = _columns(context, _numbers(context, ("gap_nats", "interval", "p", "p_holm", "gap_pp", "dz", "clusters")))
+    rows = [
+        [
+            *_scope(c),
+            book.number(f"{c.key}.gap_nats"),
+            book.interval(f"{c.key}.gap_nats"),
+            book.p(f"{c.key}.gap_nats"),
+            book.number(f"{c.key}.gap_p_holm"),
+            book.number(f"{c.key}.gap_pp"),
+            book.number(f"{c.key}.dz"),
+            book.units(f"{c.key}.gap_nats"),
+        ]
+        for c in context.contrasts
+    ]
+    return table(context.t("disparity.gap.table"), columns, rows, note=context.t("disparity.gap.note"))
+
+
+def _equivalence(context: Context) -> Block:
+    book = context.book
+    columns = _columns(context, _numbers(context, ("tost_interval", "tost_p", "margin", "mde", "outcome")))
+    margin = f"±{numbers.criterion(context.evidence.plan.judging.delta_nats)}"
+    rows = [
+        [
+            *_scope(c),
+            _with_ref(book.interval(f"{c.key}.equivalence_nats"), book.ref(f"{c.key}.equivalence_nats")),
+            book.p(f"{c.key}.equivalence_nats"),
+            Cell(text=margin, style="number"),
+            book.number(f"{c.key}.mde_nats"),
+            text_cell(_equivalence_outcome(context, c)),
+        ]
+        for c in context.contrasts
+    ]
+    return table(context.t("disparity.equivalence.table"), columns, rows, note=context.t("disparity.equivalence.note"))
+
+
+def _with_ref(cell: Cell, ref: str | None) -> Cell:
+    return cell.model_copy(update={"ref": ref})
+
+
+def _equivalence_outcome(context: Context, contrast: Contrast) -> str:
+    """Disparity, equivalent or inconclusive; absence of significance is never equivalence (METHOD.md 3.6)."""
+    book, judging = context.book, context.evidence.plan.judging
+    low, high = book.bounds(f"{contrast.key}.gap_nats")
+    inner = book.bounds(f"{contrast.key}.equivalence_nats")
+    if low is None or high is None or inner[0] is None or inner[1] is None:
+        return context.t("outcome.not_measured")
+    if -judging.delta_nats < inner[0] and inner[1] < judging.delta_nats:
+        return context.t("equivalence.equivalent")
+    return context.t("equivalence.disparity" if low > 0 or high < 0 else "equivalence.inconclusive")
+
+
+def _rates(context: Context) -> Block:
+    book = context.book
+    labels = ("pairs", "unmeasured", "rate_reference", "rate_comparison", "rate_ratio", "interval")
+    rows = [
+        [
+            *_scope(c),
+            book.number(f"{c.key}.pairs"),
+            book.number(f"{c.key}.pairs_not_measured"),
+            book.number(f"{c.key}.rate_reference"),
+            book.number(f"{c.key}.rate_comparison"),
+            book.number(f"{c.key}.rate_ratio"),
+            book.interval(f"{c.key}.rate_ratio"),
+        ]
+        for c in context.contrasts
+    ]
+    columns = _columns(context, _numbers(context, labels))
+    return table(context.t("disparity.rates.table"), columns, rows, note=context.t("disparity.rates.note"))
+
+
+def _flips(context: Context) -> Block:
+    book = context.book
+    labels = ("flips_gross", "placebo_flips", "flips_over_placebo", "interval", "flips_lost", "flips_gained", "mcnemar")
+    rows = [
+        [
+            *_scope(c),
+            book.number(f"{c.key}.flips_gross"),
+            book.number(f"{c.form}.placebo.flip_rate"),
+            book.number(f"{c.key}.flips_over_placebo"),
+            book.interval(f"{c.key}.flips_over_placebo"),
+            book.number(f"{c.key}.flips_lost"),
+            book.number(f"{c.key}.flips_gained"),
+            book.number(f"{c.key}.mcnemar_p"),
+        ]
+        for c in context.contrasts
+    ]
+    columns = _columns(context, _numbers(context, labels))
+    return table(context.t("disparity.flips.table"), columns, rows, note=context.t("disparity.flips.note"))
+
+
+def _placebo(context: Context) -> Block:
+    """The noise floor and how well the labels catch the model's answers, by form."""
+    t, book = context.t, context.book
+    labels = ("placebo_pairs", "placebo_gap", "placebo_abs", "coverage", "low_coverage", "not_finite")
+    keys = (
+        "placebo.pairs",
+        "placebo.gap_nats",
+        "placebo.gap_abs_nats",
+        "coverage_mean",
+        "prompts_low_coverage",
+        "prompts_not_finite",
+    )
+    columns = [Column(label=t("column.form"), width="16%")]
+    columns += [Column(label=label, style="number") for label, _ in _numbers(context, labels)]
+    rows = [
+        [text_cell(form.name), *(book.number(f"{form.name}.{key}") for key in keys)]
+        for form in context.evidence.plan.behavior.forms
+    ]
+    return table(t("disparity.placebo.table"), columns, rows, note=t("disparity.placebo.note"))
+
+
+def _flip_chart(context: Context) -> ForestChart | None:
+    """Share of pairs whose decision changes, contrast beside placebo."""
+    t = context.t
+    intervals: list[Interval] = []
+    for c in context.contrasts:
+        label = t("chart.contrast", form=c.form, group=c.group, reference=c.reference)
+        intervals += _share(context, f"{c.key}.flips_gross", label)
+        intervals += _share(context, f"{c.form}.placebo.flip_rate", t("chart.placebo", form=c.form), hollow=True)
+    if not intervals:
+        return None
+    described = "; ".join(f"{i.label}: {i.value:.1f} %" for i in intervals)
+    return ForestChart(
+        caption=t("chart.flips.caption"),
+        alt=t("chart.flips.alt", values=described),
+        axis=t("chart.flips.axis"),
+        intervals=tuple(dict.fromkeys(intervals)),
+    )
+
+
+def _share(context: Context, key: str, label: str, *, hollow: bool = False) -> list[Interval]:
+    value = context.book.value(key)
+    if value is None:
+        return []
+    low, high = (None if bound is None else 100 * bound for bound in context.book.bounds(key))
+    return [Interval(label=label, value=100 * value, low=low, high=high, hollow=hollow)]
+
+
+def _strata(context: Context) -> Block | None:
+    """The gap within each stratum, where the run has it."""
+    book, t = context.book, context.t
+    rows = []
+    for c in context.contrasts:
+        attribute = next(a for a in context.evidence.plan.behavior.attributes if a.name == c.attribute)
+        for stratum in attribute.groups[c.group]:
+            key = f"{c.key}.{stratum}.gap_nats"
+            if key in book:
+                rows.append([*_scope(c), text_cell(stratum), book.number(key), book.interval(key), book.units(key)])
+    if not rows:
+        return None
+    labels = [(t("column.stratum"), "text"), *_numbers(context, ("gap_nats", "interval", "clusters"))]
+    return table(t("disparity.strata.table"), _columns(context, labels), rows)
+
+
+def _mixed(context: Context) -> Block | None:
+    """The mixed model, where the run has it."""
+    book, t = context.book, context.t
+    names = ("mixed_gap_nats", "mixed_sd_template", "mixed_sd_slope", "mixed_sd_name", "mixed_sd_residual")
+    shown = [c for c in context.contrasts if f"{c.key}.mixed_gap_nats" in book]
+    if not shown:
+        return None
+    rows = [
+        [
+            *_scope(c),
+            book.number(f"{c.key}.mixed_gap_nats"),
+            book.interval(f"{c.key}.mixed_gap_nats"),
+            *(book.number(f"{c.key}.{name}") for name in names[1:]),
+        ]
+        for c in shown
+    ]
+    labels = _numbers(context, ("gap_nats", "interval", "sd_template", "sd_slope", "sd_name", "sd_residual"))
+    return table(t("disparity.mixed.table"), _columns(context, labels), rows, note=t("disparity.mixed.note"))

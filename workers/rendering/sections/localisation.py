@@ -1,0 +1,161 @@
+"""Results B: where inside the network an exchange moves the decision."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from audit_service.domain.plan import Direction
+from audit_service.domain.sites import ALL, HEAD_KINDS, Site, SiteKind
+from workers.rendering import numbers
+from workers.rendering.blocks import Block, Cell, Column, HeatMap, HeatMaps, Paragraph, Section
+from workers.rendering.context import Context, heading, note, table, text_cell
+
+SHOWN = 10
+"""Named sites printed for each form and direction; the attached data hold them all."""
+
+
+def localisation(context: Context) -> Section:
+    t = context.t
+    blocks: list[Block] = [Paragraph(text=t("localisation.text")), _totals(context)]
+    for form in context.evidence.plan.behavior.forms:
+        blocks.append(heading(t("localisation.form", form=form.name), f"localisation-{form.name}"))
+        maps = _maps(context, form.name)
+        blocks.append(maps if maps else note(t("localisation.none", form=form.name)))
+        blocks += [_named(context, form.name, direction) for direction in context.directions]
+    return Section(id="localisation", number="8", title=t("localisation.title"), blocks=tuple(blocks))
+
+
+def _totals(context: Context) -> Block:
+    """What there is to explain: the total effect, per form and direction, and the noise floor beside it."""
+    t, book = context.t, context.book
+    rows = []
+    for form in context.evidence.plan.behavior.forms:
+        for direction in context.directions:
+            key = f"{form.name}.{direction}"
+            rows.append(
+                [
+                    text_cell(form.name),
+                    text_cell(t(f"direction.{direction}")),
+                    book.number(f"{key}.total_effect"),
+                    book.interval(f"{key}.total_effect"),
+                    book.number(f"{key}.pairs"),
+                    book.number(f"{key}.named_sites"),
+                    book.number(f"{key}.placebo_floor"),
+                ]
+            )
+    columns = [Column(label=t("column.form"), width="12%"), Column(label=t("column.direction"), width="20%")]
+    labels = ("total_effect", "interval", "traced_pairs", "named_sites", "placebo_floor")
+    columns += [Column(label=t(f"column.{label}", level=context.level), style="number") for label in labels]
+    return table(t("localisation.totals"), columns, rows, note=t("localisation.totals.note"))
+
+
+class _Grid(NamedTuple):
+    labels: tuple[str, ...]
+    sites: tuple[tuple[Site, ...], ...]
+    """[row][layer]"""
+
+
+def _grid(context: Context, kind: SiteKind) -> _Grid:
+    """The sites of one kind by row (segment, or head) and layer."""
+    t, plan = context.t, context.evidence.plan
+    layers = range(plan.model.layers)
+    if kind not in HEAD_KINDS:
+        segments = plan.tracing.segments
+        return _Grid(tuple(segments), tuple(tuple(Site(kind, layer, None, s) for layer in layers) for s in segments))
+    rows = [(head, segment) for segment in plan.tracing.head_segments for head in range(plan.model.heads)]
+    labels = tuple(t("chart.head", head=str(head)) for head, _ in rows)
+    return _Grid(labels, tuple(tuple(Site(kind, layer, head, s) for layer in layers) for head, s in rows))
+
+
+def _panel(context: Context, form: str, direction: Direction, kind: SiteKind) -> HeatMap:
+    book, t, alpha = context.book, context.t, context.evidence.plan.judging.alpha
+    grid = _grid(context, kind)
+    keys = [[f"{form}.{direction}.{site.key}" for site in row] for row in grid.sites]
+    named = [
+        (i, j)
+        for i, row in enumerate(keys)
+        for j, key in enumerate(row)
+        if (p := book.value(f"{key}.p_maxt")) is not None and p < alpha
+    ]
+    return HeatMap(
+        title=t("chart.panel", kind=t(f"site.{kind}"), direction=t(f"direction.{direction}")),
+        rows=grid.labels,
+        values=tuple(tuple(book.value(key) for key in row) for row in keys),
+        named=tuple(named),
+    )
+
+
+def _maps(context: Context, form: str) -> HeatMaps | None:
+    t, kinds = context.t, context.evidence.plan.tracing.kinds
+    panels = tuple(_panel(context, form, direction, kind) for kind in kinds for direction in context.directions)
+    values = [abs(value) for panel in panels for row in panel.values for value in row if value is not None]
+    if not values:
+        return None
+    limit = max(values) or 1.0
+    return HeatMaps(
+        caption=t("localisation.maps.caption", form=form),
+        alt=t("localisation.maps.alt", form=form, panels=str(len(panels)), strongest=_strongest(context, form)),
+        panels=panels,
+        layer_axis=t("chart.layer"),
+        scale_label=t("chart.scale"),
+        limit=limit,
+    )
+
+
+def _ranked(context: Context, form: str, direction: Direction) -> list[tuple[Site, str]]:
+    """Sites with an effect, largest absolute effect first."""
+    keys = [(site, f"{form}.{direction}.{site.key}") for site in context.evidence.plan.sites]
+    measured = [(site, key) for site, key in keys if context.book.value(key) is not None]
+    return sorted(measured, key=lambda item: -abs(context.book.value(item[1]) or 0.0))
+
+
+def _strongest(context: Context, form: str) -> str:
+    """For the alternative text: the strongest site of each direction, in words."""
+    said = []
+    for direction in context.directions:
+        for site, key in _ranked(context, form, direction)[:1]:
+            value = numbers.signed(context.book.value(key) or 0.0, places=3)
+            said.append(f"{context.t(f'direction.{direction}')}: {context.site_name(site)}, {value}")
+    return "; ".join(said)
+
+
+def _named(context: Context, form: str, direction: Direction) -> Block:
+    """The sites that survive max-T, largest effect first."""
+    t, book, alpha = context.t, context.book, context.evidence.plan.judging.alpha
+    named = [
+        (site, key)
+        for site, key in _ranked(context, form, direction)
+        if (p := book.value(f"{key}.p_maxt")) is not None and p < alpha
+    ]
+    said = t(f"direction.{direction}")
+    if not named:
+        return note(t("localisation.named.none", form=form, direction=said, alpha=numbers.criterion(alpha)))
+    more = len(named) - SHOWN
+    return table(
+        t("localisation.named", form=form, direction=said, alpha=numbers.criterion(alpha)),
+        _named_columns(context),
+        [_named_row(context, site, key) for site, key in named[:SHOWN]],
+        note=t("localisation.named.more", shown=str(SHOWN), more=str(more)) if more > 0 else None,
+        dense=True,
+    )
+
+
+def _named_columns(context: Context) -> Sequence[Column]:
+    labels = ("effect", "interval", "normalised", "p_maxt")
+    numeric = [Column(label=context.t(f"column.{name}", level=context.level), style="number") for name in labels]
+    places = [Column(label=context.t(f"column.{name}"), style="number", width="7%") for name in ("layer", "head")]
+    segment = Column(label=context.t("column.segment"), width="11%")
+    return [Column(label=context.t("column.site"), width="26%"), *places, segment, *numeric]
+
+
+def _named_row(context: Context, site: Site, key: str) -> list[Cell]:
+    book = context.book
+    return [
+        text_cell(context.t(f"site.{site.kind}")),
+        Cell(text=str(site.layer), style="number"),
+        Cell(text="" if site.head is None else str(site.head), style="number"),
+        text_cell(context.t("segment.all") if site.segment == ALL else site.segment),
+        book.number(key),
+        book.interval(key),
+        book.number(f"{key}.normalised"),
+        book.number(f"{key}.p_maxt"),
+    ]
