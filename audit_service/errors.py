@@ -18,6 +18,7 @@ AuditError
     └── StorageFull
 """
 
+import re
 from typing import ClassVar
 
 
@@ -32,6 +33,11 @@ class AuditError(Exception):
         self.message = message
         self.remedy = remedy
         self.details = details or []
+
+    @classmethod
+    def urn(cls) -> str:
+        """Stable name of this kind of error in answers over HTTP."""
+        return "urn:audit-service:" + re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
     def __str__(self) -> str:
         return "\n".join([self.message, *(f"  - {detail}" for detail in self.details), f"→ {self.remedy}"])

@@ -1,7 +1,6 @@
 """Errors as RFC 9457 problem documents: what went wrong, and what to do about it."""
 
 import logging
-import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -87,17 +86,13 @@ _DESCRIPTIONS = {
 
 def problem_of(error: AuditError) -> Problem:
     return Problem(
-        type=_type(type(error).__name__),
+        type=type(error).urn(),
         title=error.title,
         status=error.status,
         detail=error.message,
         remedy=error.remedy,
         errors=[ProblemDetail(detail=detail) for detail in error.details],
     )
-
-
-def _type(name: str) -> str:
-    return "urn:audit-service:" + re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
 
 
 def _answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -117,7 +112,7 @@ def _validation_error(_: Request, error: Exception) -> JSONResponse:
     ]
     return _answer(
         Problem(
-            type=_type("InvalidInput"),
+            type=InvalidInput.urn(),
             title=InvalidInput.title,
             status=422,
             detail=f"{len(found)} field{'s' if len(found) > 1 else ''} of the request cannot be used.",
@@ -138,7 +133,7 @@ def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
     return _answer(
         Problem(
-            type=_type("NotFound") if error.status_code == 404 else "about:blank",
+            type=NotFound.urn() if error.status_code == 404 else "about:blank",
             title=NotFound.title if error.status_code == 404 else str(error.detail),
             status=error.status_code,
             detail=str(error.detail),
@@ -158,7 +153,7 @@ def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return _answer(
         Problem(
-            type=_type("AuditError"),
+            type=AuditError.urn(),
             title=AuditError.title,
             status=500,
             detail="The service made a mistake.",

@@ -23,7 +23,8 @@ class Answer(BaseModel):
 
     @classmethod
     def of(cls, row: object) -> Self:
-        return cls.model_validate(row)
+        # Rows hold JSON, which has neither tuples nor enums.
+        return cls.model_validate(row, strict=False)
 
 
 @dataclass(frozen=True)

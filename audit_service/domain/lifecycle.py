@@ -31,6 +31,12 @@ class ShardState(StrEnum):
     FAILED = "failed"
 
 
+class PreviewState(StrEnum):
+    QUEUED = "queued"
+    DONE = "done"
+    FAILED = "failed"
+
+
 class EventKind(StrEnum):
     STATE = "state"
     """The run moved: data = {"from", "to", "reason"}."""

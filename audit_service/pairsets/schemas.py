@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from audit_service.border.schemas import Answer, Uuid
-from audit_service.db.tables.pair_sets import PreviewState
+from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.manifest import Frozen
 
 

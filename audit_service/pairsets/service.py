@@ -6,8 +6,8 @@ from audit_service.db import locks
 from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import PairSetRow, PreviewRow
-from audit_service.db.tables.pair_sets import PreviewState
 from audit_service.domain.generation import generate
+from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairfiles import PairFormat, parse_pairs
 from audit_service.domain.pairs import PairSet
 from audit_service.errors import NotFound

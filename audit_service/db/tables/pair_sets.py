@@ -1,6 +1,5 @@
 """Pair sets, their pairs as rows (a shard reads only its own), and previews against a model."""
 
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ForeignKey, Integer, Text, UniqueConstraint
@@ -8,6 +7,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from audit_service.db.base import Base, Id, Identified, Value, choice
+from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairs import Pair
 
 
@@ -30,12 +30,6 @@ class PairRow(Base):
     """Place in the set, from 0: the digest depends on the order."""
     pair_id: Mapped[str] = mapped_column(Text)
     content: Mapped[Pair] = mapped_column(Value(Pair))
-
-
-class PreviewState(StrEnum):
-    QUEUED = "queued"
-    DONE = "done"
-    FAILED = "failed"
 
 
 class PreviewRow(Identified, Base):
