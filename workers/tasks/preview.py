@@ -7,9 +7,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from audit_service.db.tables import BehaviorVersionRow, ModelVersionRow, PreviewRow
-from audit_service.db.tables.pair_sets import PreviewState
 from audit_service.dispatch import Task
 from audit_service.domain.behaviors import Behavior
+from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairs import Pair
 from audit_service.domain.preview import FormPreview, PairPreview, Preview, SegmentTokens, sample
 from audit_service.errors import AuditError
