@@ -145,17 +145,12 @@ def form_rows(decisions: DecisionTable, form: str, *, behavior: Behavior, judgin
     sample = Resampled.of(columns(noise, cut=behavior.cut), clusters, rng=rng, resamples=judging.resamples)
     alpha, n = judging.alpha, clusters.count
     flips = share(sample, gross_flips, alpha=alpha, what="(b + c) / n of placebo pairs")
-    yield row(f"{form}.placebo.flip_rate", _known(flips, n), unit="share", n=n)
-    for name in ("gap", "gap_absolute"):
-        estimate = sample.estimate(
-            mean(name), alpha=alpha, what=f"mean {' '.join(reversed(name.split('_')))} of placebo pairs"
-        )
-        yield row(f"{form}.placebo.{name.replace('absolute', 'abs')}_nats", _known(estimate, n), unit="nats", n=n)
+    yield row(f"{form}.placebo.flip_rate", flips, unit="share", n=n)
+    signed = sample.estimate(mean("gap"), alpha=alpha, what="mean gap of placebo pairs")
+    yield row(f"{form}.placebo.gap_nats", signed, unit="nats", n=n)
+    size = sample.estimate(mean("gap_absolute"), alpha=alpha, what="mean absolute gap of placebo pairs")
+    yield row(f"{form}.placebo.gap_abs_nats", size, unit="nats", n=n)
     yield from _coverage(decisions, form, behavior)
-
-
-def _known(estimate: Estimate, clusters: int) -> Estimate:
-    return estimate if clusters else Estimate(None, None, None, estimate.method, "reason.not_measured")
 
 
 def _coverage(decisions: DecisionTable, form: str, behavior: Behavior) -> Iterator[Result]:

@@ -110,13 +110,15 @@ class Resampled:
 
     def estimate(self, statistic: Statistic, *, alpha: float, what: str, clusters: int | None = None) -> Estimate:
         """The statistic with its 1 - alpha interval; ``clusters`` overrides the count that sets its expansion."""
+        count = self.clusters if clusters is None else clusters
+        method = f"{what}; cluster bootstrap {'BCa' if count < BCA_BELOW else 'percentile'} {level(alpha)}"
+        if not self.clusters:
+            return Estimate(None, None, None, method, "reason.not_measured")
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             totals = self.by_cluster.sum(axis=0)
             observed = np.atleast_1d(statistic(self._named(totals)))
             left_out = statistic(self._named(totals - self.by_cluster))[:, None]
             draws = statistic(self._named(self.draws))[:, None]
-        count = self.clusters if clusters is None else clusters
-        method = f"{what}; cluster bootstrap {'BCa' if count < BCA_BELOW else 'percentile'} {level(alpha)}"
         if not np.isfinite(observed[0]):
             return Estimate(None, None, None, method, "reason.undefined")
         value = float(observed[0])
