@@ -71,6 +71,8 @@ class Table(Frozen):
     rows: tuple[Row, ...]
     note: str | None = None
     dense: bool = False
+    together: bool = False
+    """Short enough to stay on one page."""
 
 
 class PromptText(Frozen):

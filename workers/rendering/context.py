@@ -162,6 +162,10 @@ def criterion(value: float, unit: str = "") -> Cell:
     return Cell(text=f"{numbers.criterion(value)} {unit}".strip())
 
 
+SHORT = 700
+"""Characters up to which a table stays together: about a third of a page."""
+
+
 def table(
     caption: str,
     columns: Sequence[Column],
@@ -177,7 +181,20 @@ def table(
         rows=tuple(Row(cells=tuple(cells)) for cells in rows),
         note=note,
         dense=dense,
+        together=sum(len(cell.text) for cells in rows for cell in cells) < SHORT,
     )
+
+
+_WIDTHS = {"interval": "17%", "tost_interval": "20%", "clusters": "5%", "p": "9%", "layer": "8%", "head": "8%"}
+"""Columns whose content is wider or narrower than an equal share of the page."""
+
+
+def number_columns(context: Context, names: Sequence[str]) -> list[Column]:
+    """Columns of numbers by their catalogue names; those without a width of their own share what is left."""
+    return [
+        Column(label=context.t(f"column.{name}", level=context.level), style="number", width=_WIDTHS.get(name))
+        for name in names
+    ]
 
 
 def heading(text: str, anchor: str) -> Heading:

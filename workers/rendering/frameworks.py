@@ -23,12 +23,12 @@ class Titles(NamedTuple):
 class Item(NamedTuple):
     id: str
     group: str
-    """Id of the function, clause or annex part that it belongs to."""
+    """Id of the function or part that it is printed under."""
     titles: Titles
 
 
 class Framework(NamedTuple):
-    """A framework's items by id, with the titles of their groups."""
+    """A framework's items by id, and the titles of the groups they are printed in."""
 
     groups: dict[str, Titles]
     items: dict[str, Item]
@@ -63,13 +63,19 @@ def nist() -> Framework:
     return Framework({node["id"]: _titles(node) for node in functions}, {item.id: item for item in items})
 
 
+CLAUSES, CONTROLS = "4-10", "A"
+
+
 @lru_cache
 def iso() -> Framework:
     """Clauses 4 to 10 at second level and the 38 controls of Annex A."""
     loaded = _load("iso_iec_42001_2023.yaml")
-    groups = {node["id"]: _titles(node) for node in [*loaded["clauses"], *loaded["annex_a"]]}
-    items = [Item(item["id"], node["id"], _titles(item)) for node in loaded["clauses"] for item in node["subclauses"]]
+    items = [Item(item["id"], CLAUSES, _titles(item)) for node in loaded["clauses"] for item in node["subclauses"]]
     for node in loaded["annex_a"]:
         controls = [*node.get("controls", []), *(c for part in node.get("subgroups", []) for c in part["controls"])]
-        items += [Item(item["id"], node["id"], _titles(item)) for item in controls]
+        items += [Item(item["id"], CONTROLS, _titles(item)) for item in controls]
+    groups = {
+        CLAUSES: Titles("Requirements on the management system", "對管理系統之要求"),
+        CONTROLS: _titles(loaded["annexes"][0]),
+    }
     return Framework(groups, {item.id: item for item in items})

@@ -82,17 +82,20 @@ def register(context: Context) -> Section:
     t, book = context.t, context.book
     shown = [book.results[key] for key in book.results if key in book.printed]
     methods = {method: f"M{index}" for index, method in enumerate(dict.fromkeys(r.method for r in shown), start=1)}
-    legend = FactList(
-        caption=t("register.methods"), rows=tuple((name, text_cell(method)) for method, name in methods.items())
+    legend = table(
+        t("register.methods"),
+        (Column(label=t("register.method"), style="code", width="10%"), Column(label=t("register.estimator"))),
+        [(code(name), text_cell(method)) for method, name in methods.items()],
+        dense=True,
     )
     columns = (
-        Column(label=t("register.ref"), style="code", width="8%"),
-        Column(label=t("register.key"), style="code", width="38%"),
-        Column(label=t("register.value"), style="number"),
-        Column(label=t("register.interval"), style="number"),
-        Column(label="p", style="number"),
-        Column(label="n", style="number"),
-        Column(label=t("register.method"), style="number"),
+        Column(label=t("register.ref"), style="code", width="7%"),
+        Column(label=t("register.key"), style="code", width="44%"),
+        Column(label=t("register.value"), style="number", width="13%"),
+        Column(label=t("register.interval"), style="number", width="16%"),
+        Column(label="p", style="number", width="8%"),
+        Column(label="n", style="number", width="5%"),
+        Column(label=t("register.method"), style="number", width="7%"),
     )
     rows = [_register_row(context, result, methods) for result in shown]
     text = t("register.text", printed=f"{len(shown):,}", all=f"{len(book.results):,}")

@@ -2,7 +2,7 @@
 
 from audit_service.domain.results import Level, LintFinding, Verdict, VerdictValue
 from workers.rendering import numbers
-from workers.rendering.blocks import Block, Bullets, Callout, Cell, Column, FactList, Paragraph, Row, Section, Table
+from workers.rendering.blocks import Block, Bullets, Callout, Cell, Column, FactList, Paragraph, Section
 from workers.rendering.context import WORST_FIRST, Context, code, heading, note, table, text_cell, tone_of
 from workers.rendering.sections.subject import not_measured
 
@@ -48,7 +48,7 @@ def _controls(context: Context) -> Block:
         Column(label=t("control.name"), width="46%"),
         Column(label=t("control.measured"), style="number"),
         Column(label=t("control.tolerance"), style="number"),
-        Column(label=t("control.passed"), style="status"),
+        Column(label=t("control.passed"), style="status", width="12%"),
     )
     rows = [
         (
@@ -114,19 +114,11 @@ def findings(context: Context) -> Section:
 def _severity(context: Context) -> Block:
     t = context.t
     columns = (Column(label=t("robustness.verdict"), style="status", width="20%"), Column(label=t("findings.rule")))
-    return Table(
-        caption=t("findings.severity"),
-        columns=columns,
-        rows=tuple(
-            Row(
-                cells=(
-                    Cell(text=context.verdict(value), style="status", tone=tone_of(value)),
-                    text_cell(t(f"findings.rule.{value}")),
-                )
-            )
-            for value in WORST_FIRST
-        ),
-    )
+    rows = [
+        (Cell(text=context.verdict(value), style="status", tone=tone_of(value)), text_cell(t(f"findings.rule.{value}")))
+        for value in WORST_FIRST
+    ]
+    return table(t("findings.severity"), columns, rows)
 
 
 def _item(context: Context, index: int, verdict: Verdict) -> Block:

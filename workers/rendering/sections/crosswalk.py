@@ -22,7 +22,7 @@ def nist_section(context: Context) -> Section:
         Paragraph(text=t("nist.text")),
         _counts(context, rows, "nist"),
         heading(t("crosswalk.downgrades"), "nist-downgrades"),
-        Paragraph(text=t("crosswalk.downgrades.text")),
+        Paragraph(text=t("crosswalk.downgrades.text"), role="intro"),
         _downgrades(context),
         *_tables(context, rows, nist(), NIST),
     ]
@@ -48,7 +48,7 @@ def _counts(context: Context, rows: Sequence[CrosswalkRow], name: str) -> Table:
     """The four counts side by side, as the mapping allows at most and as this report supports."""
     t = context.t
     before, after = count_strengths(row.ceiling for row in rows), count_strengths(row.strength for row in rows)
-    columns = [Column(label=t(f"{name}.items"))]
+    columns = [Column(label=t(f"{name}.items"), width="32%")]
     columns += [Column(label=t(f"strength.{strength}"), style="number") for strength in STRONGEST_FIRST]
     cells = [
         [text_cell(t("crosswalk.this")), *(count(after[strength]) for strength in STRONGEST_FIRST)],
@@ -93,7 +93,7 @@ def _tables(context: Context, rows: Sequence[CrosswalkRow], framework: Framework
     absent = [row for row in rows if row.strength is Strength.NOT_COVERED]
     short = name.split("-", maxsplit=1)[0]
     blocks.append(heading(t("crosswalk.not_covered"), f"{short}-not-covered"))
-    blocks.append(Paragraph(text=t("crosswalk.not_covered.text")))
+    blocks.append(Paragraph(text=t("crosswalk.not_covered.text"), role="intro"))
     cells = [_not_covered(context, row, framework, name) for row in absent]
     blocks.append(
         table(t("crosswalk.not_covered.table", number=str(len(absent))), _absent_columns(context), cells, dense=True)

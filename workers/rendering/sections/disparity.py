@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from workers.rendering import numbers
 from workers.rendering.blocks import Block, Bullets, Cell, Column, ForestChart, Interval, Section
-from workers.rendering.context import Context, Contrast, heading, table, text_cell
+from workers.rendering.context import Context, Contrast, heading, number_columns, table, text_cell
 from workers.rendering.sections.front import gap_chart
 
 
@@ -30,24 +30,23 @@ def disparity(context: Context) -> Section:
     return Section(id="disparity", number="7", title=t("disparity.title"), blocks=tuple(blocks))
 
 
-def _columns(context: Context, names: Sequence[tuple[str, str]]) -> list[Column]:
-    """Form and group, then number columns; each number's reference follows it in print."""
+def _columns(context: Context, names: Sequence[str]) -> list[Column]:
+    """Form and groups, then columns of numbers."""
     t = context.t
-    fixed = [Column(label=t("column.form"), width="11%"), Column(label=t("column.groups"), width="17%")]
-    return [*fixed, *(Column(label=label, style="number" if style == "number" else "text") for label, style in names)]
+    return [
+        Column(label=t("column.form"), width="10%"),
+        Column(label=t("column.groups"), width="15%"),
+        *number_columns(context, names),
+    ]
 
 
 def _scope(contrast: Contrast) -> list[Cell]:
     return [text_cell(contrast.form), text_cell(f"{contrast.group} / {contrast.reference}")]
 
 
-def _numbers(context: Context, labels: Sequence[str]) -> list[tuple[str, str]]:
-    return [(context.t(f"column.{label}", level=context.level), "number") for label in labels]
-
-
 def _gaps(context: Context) -> Block:
     book = context.book
-    columns = _columns(context, _numbers(context, ("gap_nats", "interval", "p", "p_holm", "gap_pp", "dz", "clusters")))
+    columns = _columns(context, ("gap_nats", "interval", "p", "p_holm", "gap_pp", "dz", "clusters"))
     rows = [
         [
             *_scope(c),
@@ -66,7 +65,7 @@ def _gaps(context: Context) -> Block:
 
 def _equivalence(context: Context) -> Block:
     book = context.book
-    columns = _columns(context, _numbers(context, ("tost_interval", "tost_p", "margin", "mde", "outcome")))
+    columns = _columns(context, ("tost_interval", "tost_p", "margin", "mde", "outcome"))
     margin = f"±{numbers.criterion(context.evidence.plan.judging.delta_nats)}"
     rows = [
         [
@@ -113,7 +112,7 @@ def _rates(context: Context) -> Block:
         ]
         for c in context.contrasts
     ]
-    columns = _columns(context, _numbers(context, labels))
+    columns = _columns(context, labels)
     return table(context.t("disparity.rates.table"), columns, rows, note=context.t("disparity.rates.note"))
 
 
@@ -133,7 +132,7 @@ def _flips(context: Context) -> Block:
         ]
         for c in context.contrasts
     ]
-    columns = _columns(context, _numbers(context, labels))
+    columns = _columns(context, labels)
     return table(context.t("disparity.flips.table"), columns, rows, note=context.t("disparity.flips.note"))
 
 
@@ -150,7 +149,7 @@ def _placebo(context: Context) -> Block:
         "prompts_not_finite",
     )
     columns = [Column(label=t("column.form"), width="16%")]
-    columns += [Column(label=label, style="number") for label, _ in _numbers(context, labels)]
+    columns += number_columns(context, labels)
     rows = [
         [text_cell(form.name), *(book.number(f"{form.name}.{key}") for key in keys)]
         for form in context.evidence.plan.behavior.forms
@@ -197,7 +196,7 @@ def _strata(context: Context) -> Block | None:
                 rows.append([*_scope(c), text_cell(stratum), book.number(key), book.interval(key), book.units(key)])
     if not rows:
         return None
-    labels = [(t("column.stratum"), "text"), *_numbers(context, ("gap_nats", "interval", "clusters"))]
+    labels = ("stratum", "gap_nats", "interval", "clusters")
     return table(t("disparity.strata.table"), _columns(context, labels), rows)
 
 
@@ -217,5 +216,5 @@ def _mixed(context: Context) -> Block | None:
         ]
         for c in shown
     ]
-    labels = _numbers(context, ("gap_nats", "interval", "sd_template", "sd_slope", "sd_name", "sd_residual"))
+    labels = ("gap_nats", "interval", "sd_template", "sd_slope", "sd_name", "sd_residual")
     return table(t("disparity.mixed.table"), _columns(context, labels), rows, note=t("disparity.mixed.note"))

@@ -7,7 +7,7 @@ from audit_service.domain.plan import Direction
 from audit_service.domain.sites import ALL, HEAD_KINDS, Site, SiteKind
 from workers.rendering import numbers
 from workers.rendering.blocks import Block, Cell, Column, HeatMap, HeatMaps, Paragraph, Section
-from workers.rendering.context import Context, heading, note, table, text_cell
+from workers.rendering.context import Context, heading, note, number_columns, table, text_cell
 
 SHOWN = 10
 """Named sites printed for each form and direction; the attached data hold them all."""
@@ -44,7 +44,7 @@ def _totals(context: Context) -> Block:
             )
     columns = [Column(label=t("column.form"), width="12%"), Column(label=t("column.direction"), width="20%")]
     labels = ("total_effect", "interval", "traced_pairs", "named_sites", "placebo_floor")
-    columns += [Column(label=t(f"column.{label}", level=context.level), style="number") for label in labels]
+    columns += number_columns(context, labels)
     return table(t("localisation.totals"), columns, rows, note=t("localisation.totals.note"))
 
 
@@ -141,10 +141,14 @@ def _named(context: Context, form: str, direction: Direction) -> Block:
 
 def _named_columns(context: Context) -> Sequence[Column]:
     labels = ("effect", "interval", "normalised", "p_maxt")
-    numeric = [Column(label=context.t(f"column.{name}", level=context.level), style="number") for name in labels]
-    places = [Column(label=context.t(f"column.{name}"), style="number", width="7%") for name in ("layer", "head")]
-    segment = Column(label=context.t("column.segment"), width="11%")
-    return [Column(label=context.t("column.site"), width="26%"), *places, segment, *numeric]
+    segment = Column(label=context.t("column.segment"), width="13%")
+    numeric = number_columns(context, labels)
+    return [
+        Column(label=context.t("column.site"), width="25%"),
+        *number_columns(context, ("layer", "head")),
+        segment,
+        *numeric,
+    ]
 
 
 def _named_row(context: Context, site: Site, key: str) -> list[Cell]:

@@ -101,7 +101,7 @@ def behavior(context: Context) -> Section:
     attributes = table(
         t("behavior.attributes"),
         tuple(
-            Column(label=t(f"behavior.attribute.{name}"))
+            Column(label=t(f"behavior.attribute.{name}"), width=None if name == "source" else "13%")
             for name in ("name", "signal", "reference", "groups", "source")
         ),
         [
@@ -236,7 +236,7 @@ def _cue_lengths(context: Context) -> Block:
     """How many cues of each group have how many tokens: unequal spans are the rule, not the exception."""
     t, tokens = context.t, context.evidence.cue_tokens
     lengths = sorted(set(tokens.values()))
-    columns = [Column(label=t("datasheet.cues.group"))]
+    columns = [Column(label=t("datasheet.cues.group"), width="34%")]
     columns += [Column(label=t("datasheet.cues.tokens", number=str(length)), style="number") for length in lengths]
     rows = [
         (text_cell(f"{attribute.name}: {group}, {stratum}"), *(count(have[length]) for length in lengths))
@@ -274,5 +274,8 @@ def not_measured(context: Context) -> Block | None:
     ]
     if not rows:
         return None
-    columns = [Column(label=t(f"absent.{name}")) for name in ("key", "outcome", "reason")]
+    columns = [
+        Column(label=t(f"absent.{name}"), width=width)
+        for name, width in (("key", "36%"), ("outcome", "22%"), ("reason", None))
+    ]
     return table(t("absent.caption"), columns, rows)
