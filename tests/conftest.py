@@ -23,6 +23,8 @@ for name in [name for name in os.environ if name.startswith("AUDIT_") and name !
     del os.environ[name]
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+pytest_plugins = ["tests.service"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _only_loopback() -> Iterator[None]:
@@ -53,6 +55,26 @@ def _settings_of_this_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are the only ones that a machine may skip."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch  # noqa: PLC0415 - it takes seconds that most runs need not pay
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> Path:
+    """The demonstration model's folder, in the user's own cache since it takes a download of 93 MB to make."""
+    from workers.demo_model import ensure_demo_model  # noqa: PLC0415 - imports torch
+
+    return ensure_demo_model(Settings().cache_dir, progress=print)
 
 
 @pytest.fixture(scope="session")
