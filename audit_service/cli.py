@@ -1,16 +1,18 @@
 """``audit-service``: the service, and a whole audit from one file."""
 
 import logging
+import signal
 import sys
-import time
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from audit_service.errors import AuditError
+from audit_service.errors import AuditError, Cancelled
 from audit_service.settings import get_settings
 
 COMMANDS = "audit_service.commands"
@@ -43,9 +45,8 @@ def up() -> None:
     with processes.surroundings() as settings, processes.everything(settings) as machine:
         _say(f"audit-service answers at {machine.url} (documentation: {machine.url}/docs)")
         _say(f"Logs lie in {settings.data_dir}. Ctrl-C stops everything.")
-        while True:
-            machine.keep_running()
-            time.sleep(1)
+        with suppress(KeyboardInterrupt):
+            Event().wait()
 
 
 @app.command()
@@ -109,10 +110,11 @@ def _say(line: str) -> None:
 def main() -> None:
     """Run the command; an error of the user's ends with its remedy, not with a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ask us to leave as Ctrl-C does
     for entry in entry_points(group=COMMANDS):
         app.command(entry.name)(entry.load())
     try:
         app()
     except AuditError as error:
         err.print(f"{error.title}. {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(1)
+        sys.exit(130 if isinstance(error, Cancelled) else 1)

@@ -3,11 +3,11 @@
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 
 import httpx
 import psutil
@@ -21,7 +21,7 @@ from audit_service.settings import Settings, get_settings
 
 START_SECONDS = 60
 RESTART_SECONDS = 2.0
-"""Pause before a worker that died is started again, so that a broken one does not spin."""
+"""Between looks at the children, so that a broken one does not spin."""
 
 
 @contextmanager
@@ -88,10 +88,16 @@ def running(settings: Settings) -> Address | None:
 def everything(settings: Settings) -> Iterator["Machine"]:
     """API and worker as child processes, until the block is left. ``settings`` come from ``surroundings``."""
     machine = Machine(settings)
+    leaving = Event()
+    keeper = Thread(target=machine.keep_running, args=[leaving], name="keeper", daemon=True)
     try:
         machine.start()
+        keeper.start()
         yield machine
     finally:
+        leaving.set()
+        if keeper.is_alive():
+            keeper.join()
         machine.stop()
 
 
@@ -121,12 +127,12 @@ class Machine:
             if child := self._children.pop(name, None):
                 child.stop()
 
-    def keep_running(self) -> None:
-        """Start again what has died; a worker may be killed at any time without loss."""
-        for name, child in self._children.items():
-            if child.failed():
-                time.sleep(RESTART_SECONDS)
-                self._start(name)
+    def keep_running(self, leaving: Event) -> None:
+        """Start again what has died, until told to leave; a worker may be killed at any time without loss."""
+        while not leaving.wait(RESTART_SECONDS):
+            for name, child in list(self._children.items()):
+                if child.failed():
+                    self._start(name)
 
     def log(self, name: str) -> Path:
         return self._settings.data_dir / f"{name}.log"

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 from pydantic import Field, field_validator
@@ -23,10 +24,17 @@ class Settings(BaseSettings):
     """Where the private Postgres and broker keep their data."""
     cache_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path(_APP))
     """What can be made again at any time: converted models, downloads."""
+    api_url: str | None = None
+    """The service that commands talk to; none means the one of this data directory, or one of their own."""
     host: str = "127.0.0.1"
     """Where the API listens."""
     port: int = Field(default=8321, ge=0, le=65535)
     """0 takes any free port."""
+
+    shard_lease_s: float = Field(default=20.0, gt=0)
+    """A worker that was not heard of for so long has lost its shard to the others."""
+    report_languages: tuple[Literal["en", "zh-Hant"], ...] = ("en",)
+    """Languages that every run is reported in, as a JSON list."""
 
     @field_validator("data_dir", "cache_dir")
     @classmethod

