@@ -106,7 +106,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
     names = family_names(config.model_type)
     _refuse_variants(model)
     get = model.get_submodule
-    unembedding = model.get_output_embeddings()
+    unembedding = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     return Anatomy(
         family=config.model_type,
         blocks=tuple(_block(layer, names) for layer in get(names.layers).children()),

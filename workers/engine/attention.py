@@ -1,8 +1,8 @@
 """The attention function that the model's own attention modules call while the engine runs them.
 
-Rows of many patched runs stand in one packed sequence, so plain attention over that sequence would be wrong. transformers
-lets a model's attention function be exchanged (AttentionInterface); the one registered here hands queries, keys and
-values to the flight that is under way, which knows which rows belong together.
+Rows of many patched runs stand in one packed sequence, so plain attention over that sequence would be wrong.
+transformers lets a model's attention function be exchanged (AttentionInterface); the one registered here hands queries,
+keys and values to the flight that is under way, which knows which rows belong together.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from audit_service.errors import InvalidModel
@@ -55,7 +55,7 @@ def _attention_function(
     unknown = [name for name, given in more.items() if given is not None and name not in _KNOWN]
     if unknown or dropout or attention_mask is not None:
         raise InvalidModel(
-            f"{type(module).__name__} calls its attention with {unknown or 'dropout or a mask'}, which the engine lacks",
+            f"{type(module).__name__} calls its attention with {unknown or 'dropout or a mask'}: not supported",
             remedy="use a model of a supported family",
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -69,7 +69,8 @@ AttentionMaskInterface.register(NAME, eager_mask)
 @contextmanager
 def packed_attention(model: PreTrainedModel, attend: Attend | None = None) -> Iterator[None]:
     """Inside the block the model's attention modules call ``attend``; afterwards all is as before."""
-    configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
+    found = (getattr(module, "config", None) for module in model.modules())
+    configs = {id(config): config for config in found if isinstance(config, PreTrainedConfig)}
     before = [(config, config._attn_implementation) for config in configs.values()]
     token = None if attend is None else _attend.set(attend)
     try:

@@ -16,7 +16,7 @@ from workers.engine.flight import Flight, Group, Run
 from workers.engine.loading import Subject
 from workers.engine.patching import ROWS_IN_FLIGHT
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
-from workers.engine.readout import Decision, full_decision
+from workers.engine.readout import full_decision
 from workers.engine.tokens import LabelTokens, first_difference
 
 Ids = tuple[int, ...]
@@ -63,7 +63,8 @@ def measure_decisions(
         note([first], base.decision[None])
         for flown in _flights(sorted(others, key=lambda c: (c.shared, len(c.ids)))):
             note([c.ids for c in flown], Flight(subject, _groups(subject, base, flown)).run(should_stop=should_stop))
-    return Decisions(*Decision(*torch.stack([found[ids] for ids in wanted], dim=1).cpu().numpy()))
+    d, favorable, unfavorable = torch.stack([found[ids] for ids in wanted], dim=1).cpu().numpy()
+    return Decisions(d, favorable, unfavorable)
 
 
 def families(ordered: Sequence[Ids]) -> Iterator[tuple[Ids, list[_Continuation]]]:

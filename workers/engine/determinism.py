@@ -9,7 +9,7 @@ from workers.engine.loading import Subject
 
 
 def make_deterministic(*, threads: int | None = None, seed: int = 0) -> None:
-    """Fix what decides the bytes of a result on one device: seed, CPU threads, kernels, and no reduced-precision matmul.
+    """Fix what decides the bytes of a result on one device: seed, threads, kernels, no reduced-precision matmul.
 
     For CUDA, CUBLAS_WORKSPACE_CONFIG must be set before the process starts its first matmul; torch raises if it is not.
     """

@@ -82,7 +82,7 @@ def _check_ids(subject: Subject, ids: Sequence[int]) -> None:
         raise InvalidPairs(
             f"a prompt has {len(ids)} tokens, the model's context is {context}", remedy="shorten the prompt"
         )
-    embeddings = subject.model.get_input_embeddings().num_embeddings
+    embeddings = int(subject.model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
     if not 0 <= min(ids) <= max(ids) < embeddings:
         raise InvalidPairs(
             f"a prompt holds token {max(ids)}, outside the model's vocabulary of {embeddings}",

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from audit_service.errors import InvalidModel
@@ -47,8 +46,9 @@ class Description(NamedTuple):
 def describe(path: str | Path) -> Description:
     """Read a model folder's shape without loading weights; InvalidModel if it cannot be audited."""
     config = _checked_config(Path(path))
-    with init_empty_weights():
-        model = AutoModelForCausalLM.from_config(config)
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    model.tie_weights()
     anatomy = anatomy_of(model)
     return Description(
         architecture=config.architectures[0],
@@ -70,10 +70,12 @@ def load_subject(path: str | Path, *, dtype: str = "float32", device: str = "aut
     _checked_config(folder)
     if dtype not in DTYPES:
         raise InvalidModel(f"dtype {dtype!r} is unknown", remedy=f"use one of {', '.join(DTYPES)}")
-    model = AutoModelForCausalLM.from_pretrained(
+    place = _device(device)
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
-    return subject_of(model.to(_device(device)), load_tokenizer(folder))
+    model.to(place)  # type: ignore[arg-type]
+    return subject_of(model, load_tokenizer(folder))
 
 
 def subject_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Subject:
@@ -83,7 +85,8 @@ def subject_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Su
             "the model is on the meta device: it has shapes but no weights",
             remedy="load it with enough memory for its weights, or on a smaller dtype",
         )
-    return Subject(model=model.eval().requires_grad_(False), tokenizer=tokenizer, anatomy=anatomy_of(model))
+    model.train(mode=False).requires_grad_(requires_grad=False)
+    return Subject(model=model, tokenizer=tokenizer, anatomy=anatomy_of(model))
 
 
 def _device(name: str) -> torch.device:

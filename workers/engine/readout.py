@@ -37,7 +37,7 @@ def logits(subject: Subject, hidden: Float[Tensor, "prompt width"], *, tokens: t
 def decision_values(
     subject: Subject, hidden: Float[Tensor, "prompt width"], labels: LabelTokens
 ) -> Float[Tensor, " prompt"]:
-    """d from the labels' rows of the unembedding alone; InvalidTrace if the model gives no finite number."""
+    """Read d from the labels' rows of the unembedding alone; InvalidTrace if the model gives no finite number."""
     check_labels(subject, labels)
     rows = logits(subject, hidden, tokens=labels.favorable + labels.unfavorable)
     split = len(labels.favorable)
@@ -46,7 +46,7 @@ def decision_values(
 
 @torch.inference_mode()
 def full_decision(subject: Subject, hidden: Float[Tensor, "prompt width"], labels: LabelTokens) -> Decision:
-    """d and the labels' log-probabilities, over the whole vocabulary; InvalidTrace as above."""
+    """Read d and the labels' log-probabilities over the whole vocabulary; InvalidTrace as above."""
     check_labels(subject, labels)
     rows = logits(subject, hidden)
     favorable = rows[:, list(labels.favorable)].logsumexp(1)

@@ -172,8 +172,11 @@ def _segment_lengths(pair: Pair, side: Side, text: str) -> list[int]:
 
 
 def _spans(pair: Pair, edges: list[int], offsets: list[tuple[int, int]]) -> dict[str, tuple[int, ...]]:
-    """Positions of each segment. A token that touches a cue's characters belongs to the cue, any other to the segment
-    of its first character; the last token is the decision."""
+    """Positions of each segment.
+
+    A token that touches a cue's characters belongs to the cue, any other to the segment of its first character; the
+    last token is the decision.
+    """
     cues = [(edges[i], edges[i + 1], segment.name) for i, segment in enumerate(pair.segments) if segment.is_cue]
     spans: dict[str, list[int]] = {segment.name: [] for segment in pair.segments}
     for position, (start, end) in enumerate(offsets[:-1]):

@@ -1,7 +1,8 @@
 """Tiny random models of the supported families, and a tokenizer of the tests' own."""
 
 import torch
-from transformers import AutoModelForCausalLM, CONFIG_MAPPING, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, models
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from workers.engine.loading import Subject, subject_of
 
@@ -52,6 +53,4 @@ def tiny(variant: str, *, seed: int = 0, tokenizer: PreTrainedTokenizerFast | No
 
 
 def _no_tokenizer() -> object:
-    from tokenizers import Tokenizer, models
-
     return Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))

@@ -3,19 +3,20 @@
 Written without any part of the engine but the table of module names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audit_service.domain.sites import SiteKind
 from workers.engine.anatomy import FAMILIES
 from workers.engine.loading import Subject
 from workers.engine.positions import Exchange
+from workers.engine.tokens import LabelTokens
 
 
-def _module(subject: Subject, exchange: Exchange):
+def _module(subject: Subject, exchange: Exchange) -> nn.Module:
     names = FAMILIES[subject.model.config.model_type]
     layer = subject.model.get_submodule(f"{names.layers}.{exchange.layer}")
     if exchange.kind in {SiteKind.RESID_PRE, SiteKind.RESID_POST}:
@@ -33,7 +34,7 @@ def _columns(subject: Subject, exchange: Exchange, width: int) -> slice:
 
 
 @contextmanager
-def _at(subject: Subject, exchange: Exchange, act):
+def _at(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Let act see, and change in place, the site's [position, width] activation."""
     module = _module(subject, exchange)
     if exchange.kind in {SiteKind.RESID_PRE, SiteKind.Z}:
@@ -47,11 +48,11 @@ def _at(subject: Subject, exchange: Exchange, act):
 
 
 @torch.no_grad()
-def logits(subject: Subject, ids: Sequence[int], patches=()) -> Tensor:
+def logits(subject: Subject, ids: Sequence[int], patches: Sequence[tuple[Exchange, Tensor]] = ()) -> Tensor:
     with ExitStack() as stack:
         for exchange, values in patches:
 
-            def put(x, exchange=exchange, values=values):
+            def put(x: Tensor, exchange: Exchange = exchange, values: Tensor = values) -> Tensor:
                 x = x.clone()
                 flat = x.view(-1, x.shape[-1])
                 flat[list(exchange.recipient), _columns(subject, exchange, x.shape[-1])] = values
@@ -65,7 +66,7 @@ def logits(subject: Subject, ids: Sequence[int], patches=()) -> Tensor:
 def activation(subject: Subject, ids: Sequence[int], exchange: Exchange) -> Tensor:
     kept = []
 
-    def keep(x):
+    def keep(x: Tensor) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         kept.append(flat[list(exchange.donor), _columns(subject, exchange, x.shape[-1])].clone())
         return x
@@ -79,7 +80,9 @@ def decision(logits_: Tensor, favorable: Sequence[int], unfavorable: Sequence[in
     return float(logits_[list(favorable)].logsumexp(0) - logits_[list(unfavorable)].logsumexp(0))
 
 
-def patched_decision(subject, recipient_ids, donor_ids, exchange, labels) -> float:
+def patched_decision(
+    subject: Subject, recipient_ids: Sequence[int], donor_ids: Sequence[int], exchange: Exchange, labels: LabelTokens
+) -> float:
     if exchange.kind is SiteKind.RESID_MID:
         # No module hands the middle of the stream on, so attention's share is chosen to make the wanted sum.
         pre, added = exchange._replace(kind=SiteKind.RESID_PRE), exchange._replace(kind=SiteKind.ATTN_OUT)

@@ -1,10 +1,12 @@
 """Every cell equals the plain forward-hook computation on the same module."""
 
 import itertools
+from typing import Never
 
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from audit_service.domain.sites import SiteKind
 from audit_service.errors import Cancelled, InvalidTrace
@@ -12,6 +14,7 @@ from tests.workers.engine import naive
 from tests.workers.engine.models import VARIANTS, tiny
 from workers.engine import patching
 from workers.engine.donors import record
+from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
 from workers.engine.readout import full_decision, logits
@@ -23,9 +26,11 @@ LONGER = (5, 17, 44, 9, 70, 21, 60, 7, 90, 14)
 LABELS = LabelTokens(favorable=(3, 11), unfavorable=(12,))
 KINDS = (SiteKind.RESID_PRE, SiteKind.RESID_MID, SiteKind.RESID_POST, SiteKind.ATTN_OUT, SiteKind.MLP_OUT, SiteKind.Z)
 TOLERANCE = 1e-4
+Ids = tuple[int, ...]
+Positions = Sequence[tuple[Ids, Ids]]
 
 
-def _exchanges(subject, positions):
+def _exchanges(subject: Subject, positions: Positions) -> Iterator[Exchange]:
     anatomy = subject.anatomy
     for kind, layer in itertools.product(KINDS, range(anatomy.layers)):
         if kind is SiteKind.RESID_MID and anatomy.parallel:
@@ -35,7 +40,7 @@ def _exchanges(subject, positions):
                 yield Exchange(kind, layer, head, recipient, donor)
 
 
-def _assert_equals_naive(subject, recipient, donor, positions):
+def _assert_equals_naive(subject: Subject, recipient: Ids, donor: Ids, positions: Positions) -> None:
     exchanges = list(_exchanges(subject, positions))
     found = patch(subject, record(subject, recipient), record(subject, donor), exchanges, labels=LABELS)
     expected = [naive.patched_decision(subject, recipient, donor, e, LABELS) for e in exchanges]
@@ -44,19 +49,19 @@ def _assert_equals_naive(subject, recipient, donor, positions):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_single_tokens_equal_plain_hooks_in_every_family(variant):
+def test_single_tokens_equal_plain_hooks_in_every_family(variant: str) -> None:
     positions = [((t,), (t,)) for t in range(len(CLEAN))]
     _assert_equals_naive(tiny(variant), CORRUPT, CLEAN, positions)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_segments_of_prompts_of_unequal_length_equal_plain_hooks_in_every_family(variant):
+def test_segments_of_prompts_of_unequal_length_equal_plain_hooks_in_every_family(variant: str) -> None:
     positions = [((2, 3), (3, 4)), ((4, 5, 6, 7), (5, 6, 7, 8)), ((8,), (9,)), ((2, 8), (2, 9))]
     _assert_equals_naive(tiny(variant), CLEAN, LONGER, positions)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_unpatched_logits_equal_the_models_own_forward(variant):
+def test_unpatched_logits_equal_the_models_own_forward(variant: str) -> None:
     subject = tiny(variant)
     with torch.no_grad():
         expected = subject.model(torch.tensor([CLEAN])).logits[0, -1]
@@ -64,7 +69,7 @@ def test_unpatched_logits_equal_the_models_own_forward(variant):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
-def test_many_small_flights_give_the_cells_of_one_large_flight(monkeypatch):
+def test_many_small_flights_give_the_cells_of_one_large_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = tiny("llama")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
     exchanges = list(_exchanges(subject, [((t,), (t,)) for t in range(9)]))
@@ -73,7 +78,7 @@ def test_many_small_flights_give_the_cells_of_one_large_flight(monkeypatch):
     np.testing.assert_allclose(patch(subject, recipient, donor, exchanges, labels=LABELS), whole, atol=1e-5, rtol=0)
 
 
-def test_the_same_call_gives_the_same_bytes():
+def test_the_same_call_gives_the_same_bytes() -> None:
     subject = tiny("qwen3")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
     exchanges = list(_exchanges(subject, [((2, 3), (2, 3)), ((8,), (8,))]))
@@ -81,7 +86,7 @@ def test_the_same_call_gives_the_same_bytes():
     assert first.tobytes() == second.tobytes()
 
 
-def test_positions_before_the_first_difference_leave_the_unpatched_value_itself():
+def test_positions_before_the_first_difference_leave_the_unpatched_value_itself() -> None:
     subject = tiny("llama")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
     unpatched = full_decision(subject, recipient.decision[None], LABELS).d.numpy()
@@ -89,7 +94,7 @@ def test_positions_before_the_first_difference_leave_the_unpatched_value_itself(
     assert cells.tobytes() == unpatched.tobytes()
 
 
-def test_the_residual_stream_of_all_positions_carries_the_donors_decision():
+def test_the_residual_stream_of_all_positions_carries_the_donors_decision() -> None:
     subject = tiny("gpt2")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
     everywhere = tuple(range(9))
@@ -100,7 +105,7 @@ def test_the_residual_stream_of_all_positions_carries_the_donors_decision():
     np.testing.assert_allclose(cells, donors_own, atol=1e-5, rtol=0)
 
 
-def test_progress_counts_every_cell_and_names_the_largest_effect():
+def test_progress_counts_every_cell_and_names_the_largest_effect() -> None:
     subject = tiny("llama")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
     exchanges = list(_exchanges(subject, [((t,), (t,)) for t in range(9)]))
@@ -112,7 +117,7 @@ def test_progress_counts_every_cell_and_names_the_largest_effect():
     assert effect == pytest.approx(np.abs(cells - unpatched).max())
 
 
-def _fingerprint(model):
+def _fingerprint(model: PreTrainedModel) -> tuple[Any, Any, Any]:
     return (
         [(name, parameter.detach().clone()) for name, parameter in model.named_parameters()],
         [
@@ -123,7 +128,7 @@ def _fingerprint(model):
     )
 
 
-def test_a_cancelled_trace_leaves_the_model_bit_for_bit_as_it_was():
+def test_a_cancelled_trace_leaves_the_model_bit_for_bit_as_it_was() -> None:
     subject = tiny("gemma2-sliding-softcap")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
     weights, modules, attention = _fingerprint(subject.model)
@@ -142,12 +147,12 @@ def test_a_cancelled_trace_leaves_the_model_bit_for_bit_as_it_was():
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(weights, after_weights, strict=True))
 
 
-def test_an_exception_inside_a_layer_leaves_no_hook_behind():
+def test_an_exception_inside_a_layer_leaves_no_hook_behind() -> None:
     subject = tiny("llama")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
     _, before, attention = _fingerprint(subject.model)
 
-    def fail(*_):
+    def fail(*_: Any) -> Never:
         raise MemoryError
 
     handle = subject.model.model.layers[2].mlp.register_forward_hook(fail)
@@ -167,14 +172,14 @@ def test_an_exception_inside_a_layer_leaves_no_hook_behind():
         (Exchange(SiteKind.MLP_OUT, 0, 1, (4,), (4,)), "head 1"),
     ],
 )
-def test_sites_that_the_model_lacks_are_refused_by_name(exchange, words):
+def test_sites_that_the_model_lacks_are_refused_by_name(exchange: Exchange, words: str) -> None:
     subject = tiny("llama")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
     with pytest.raises(InvalidTrace, match=words):
         patch(subject, recipient, donor, [exchange], labels=LABELS)
 
 
-def test_the_middle_of_a_parallel_block_is_refused():
+def test_the_middle_of_a_parallel_block_is_refused() -> None:
     subject = tiny("gpt_neox-parallel")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
     with pytest.raises(InvalidTrace, match="side by side"):
