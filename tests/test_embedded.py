@@ -33,8 +33,21 @@ with services(Settings(data_dir=Path(sys.argv[1]))) as endpoints:
 """
 
 
+@pytest.fixture(scope="module")
+def used_folder() -> Iterator[Path]:
+    """A data directory that has been in use; making one anew in each test would take a second each time."""
+    with open_folder() as path:
+        yield path
+
+
 @pytest.fixture
-def folder() -> Iterator[Path]:
+def folder(used_folder: Path) -> Path:
+    assert working_in(used_folder) == []
+    return used_folder
+
+
+@pytest.fixture
+def new_folder() -> Iterator[Path]:
     with open_folder() as path:
         yield path
 
@@ -99,12 +112,12 @@ def test_starts_both_and_stops_both(folder: Path, settings: Settings) -> None:
 
 def test_data_and_addresses_survive_a_restart(settings: Settings) -> None:
     with services(settings) as first:
-        query(first, "CREATE TABLE kept (value int)")
-        query(first, "INSERT INTO kept VALUES (41)")
-        broker(first).lpush("queue", "message")
+        query(first, "CREATE TABLE restarted (value int)")
+        query(first, "INSERT INTO restarted VALUES (41)")
+        broker(first).lpush("restarted", "message")
     with services(settings) as second:
-        assert query(second, "SELECT value FROM kept") == [(41,)]
-        assert broker(second).lrange("queue", 0, -1) == ["message"]
+        assert query(second, "SELECT value FROM restarted") == [(41,)]
+        assert broker(second).lrange("restarted", 0, -1) == ["message"]
     assert second == first
 
 
@@ -198,40 +211,40 @@ def password(folder: Path) -> str:
     return (folder / "password").read_text()
 
 
-def test_given_servers_are_used_and_nothing_is_started(folder: Path) -> None:
+def test_given_servers_are_used_and_nothing_is_started(new_folder: Path) -> None:
     given = Settings(
-        database_url="postgresql://somewhere/db", broker_url="redis://somewhere/0", data_dir=folder / "untouched"
+        database_url="postgresql://somewhere/db", broker_url="redis://somewhere/0", data_dir=new_folder / "untouched"
     )
     with services(given) as endpoints:
         assert endpoints.database_url == "postgresql+psycopg://somewhere/db"
         assert endpoints.broker_url == "redis://somewhere/0"
         assert endpoints.owner is None
-    assert not (folder / "untouched").exists()
+    assert not (new_folder / "untouched").exists()
 
 
-def test_only_what_is_not_given_is_started(folder: Path) -> None:
-    with services(Settings(database_url="postgresql://somewhere/db", data_dir=folder)) as endpoints:
+def test_only_what_is_not_given_is_started(new_folder: Path) -> None:
+    with services(Settings(database_url="postgresql://somewhere/db", data_dir=new_folder)) as endpoints:
         assert broker(endpoints).ping()
-        assert not (folder / "postgres").exists()
-        with pytest.raises(Unavailable, match="runs no embedded database"), services(Settings(data_dir=folder)):
+        assert not (new_folder / "postgres").exists()
+        with pytest.raises(Unavailable, match="runs no embedded database"), services(Settings(data_dir=new_folder)):
             pass
 
 
-def test_a_half_made_cluster_is_made_again(folder: Path, settings: Settings) -> None:
-    partial = folder / "postgres.partial"
+def test_a_half_made_cluster_is_made_again(new_folder: Path) -> None:
+    partial = new_folder / "postgres.partial"
     partial.mkdir()
     (partial / "PG_VERSION").write_text("18")
-    with services(settings) as endpoints:
+    with services(Settings(data_dir=new_folder)) as endpoints:
         assert query(endpoints, "SELECT 1") == [(1,)]
     assert not partial.exists()
 
 
-def test_data_of_another_major_version_are_refused(folder: Path, settings: Settings) -> None:
-    (folder / "postgres").mkdir()
-    (folder / "postgres" / "PG_VERSION").write_text("9")
-    with pytest.raises(DatabaseDown, match="No PostgreSQL 9 was found"), services(settings):
+def test_data_of_another_major_version_are_refused(new_folder: Path) -> None:
+    (new_folder / "postgres").mkdir()
+    (new_folder / "postgres" / "PG_VERSION").write_text("9")
+    with pytest.raises(DatabaseDown, match="No PostgreSQL 9 was found"), services(Settings(data_dir=new_folder)):
         pass
-    assert working_in(folder) == []
+    assert working_in(new_folder) == []
 
 
 def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
@@ -245,14 +258,14 @@ def test_missing_programs_are_named(monkeypatch: pytest.MonkeyPatch, settings: S
         _binaries.broker_binary()
 
 
-def test_what_the_database_says_when_it_cannot_start_is_passed_on(folder: Path, settings: Settings) -> None:
-    with services(settings):
+def test_what_the_database_says_when_it_cannot_start_is_passed_on(new_folder: Path) -> None:
+    with services(Settings(data_dir=new_folder)):
         pass
-    (folder / "postgres" / "postgresql.conf").write_text("nonsense = 1\n")
-    with pytest.raises(DatabaseDown) as failed, services(settings):
+    (new_folder / "postgres" / "postgresql.conf").write_text("nonsense = 1\n")
+    with pytest.raises(DatabaseDown) as failed, services(Settings(data_dir=new_folder)):
         pass
     assert any("nonsense" in line for line in failed.value.details)
-    assert working_in(folder) == []
+    assert working_in(new_folder) == []
 
 
 def test_a_full_disk_is_called_by_its_name() -> None:
@@ -260,9 +273,9 @@ def test_a_full_disk_is_called_by_its_name() -> None:
         _postgres._explain("FATAL:  could not write lock file: No space left on device\n", what="It did not start")
 
 
-def test_a_folder_that_cannot_be_written_is_named(folder: Path) -> None:
-    (folder / "file").write_text("not a folder")
-    with pytest.raises(Unavailable, match="cannot be used"), services(Settings(data_dir=folder / "file" / "data")):
+def test_a_folder_that_cannot_be_written_is_named(new_folder: Path) -> None:
+    (new_folder / "file").write_text("not a folder")
+    with pytest.raises(Unavailable, match="cannot be used"), services(Settings(data_dir=new_folder / "file" / "data")):
         pass
 
 
@@ -280,10 +293,10 @@ def test_a_port_in_use_is_not_taken_again(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("way", ["user namespace", "other user"])
-def test_postgres_runs_under_each_identity_that_root_can_lend(way: str, folder: Path) -> None:
+def test_postgres_runs_under_each_identity_that_root_can_lend(way: str, new_folder: Path) -> None:
     identity = identity_of(way)
     port = free_port(None)
-    child = _postgres.start_postgres(folder, port=port, password="guarded", identity=identity)
+    child = _postgres.start_postgres(new_folder, port=port, password="guarded", identity=identity)
     try:
         with psycopg.connect(f"postgresql://audit:guarded@127.0.0.1:{port}/audit") as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)

@@ -38,6 +38,9 @@ def start_postgres(data_dir: Path, *, port: int, password: str, identity: Identi
     try:
         _await_ready(child, port=port, password=password)
         _make_database(port=port, password=password)
+    except psycopg.errors.DiskFull as error:
+        child.stop()
+        _explain(str(error), what="The database could not be made")
     except BaseException:
         child.stop()
         raise
