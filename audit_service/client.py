@@ -19,7 +19,7 @@ from audit_service.domain.plan import Direction
 from audit_service.errors import AuditError, Unavailable
 from audit_service.findings.cells import CellFormat
 from audit_service.findings.schemas import ResultRecord, SiteEffect, VerdictRecord
-from audit_service.pairsets.schemas import PairSet, PairSetGenerate, Preview, PreviewCreate
+from audit_service.pairsets.schemas import PairSet, PairSetGenerate, PreviewCreate, PreviewRecord
 from audit_service.registry.schemas import ModelVersion, ModelVersionCreate
 from audit_service.reports.schemas import Report, ReportFormat
 
@@ -63,11 +63,11 @@ class Client:
         answer = self._ask("POST", "/v1/pair-sets/upload", params=query, content=content, headers=kind | _new_key())
         return PairSet.model_validate_json(answer.content)
 
-    def ask_preview(self, pair_set_id: str, wanted: PreviewCreate) -> Preview:
-        return self._create(f"/v1/pair-sets/{pair_set_id}/previews", wanted, Preview)
+    def ask_preview(self, pair_set_id: str, wanted: PreviewCreate) -> PreviewRecord:
+        return self._create(f"/v1/pair-sets/{pair_set_id}/previews", wanted, PreviewRecord)
 
-    def preview(self, preview_id: str) -> Preview:
-        return self._get(f"/v1/previews/{preview_id}", Preview)
+    def preview(self, preview_id: str) -> PreviewRecord:
+        return self._get(f"/v1/previews/{preview_id}", PreviewRecord)
 
     def make_plan(self, wanted: PlanCreate) -> PlanRecord:
         return self._create("/v1/plans", wanted, PlanRecord)

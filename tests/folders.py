@@ -1,6 +1,7 @@
-"""Temporary folders that more than one user can enter."""
+"""Folders that more than one user can enter, and ports that nobody listens on."""
 
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,3 +17,11 @@ def open_folder() -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path)
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

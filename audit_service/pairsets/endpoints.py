@@ -12,7 +12,7 @@ from audit_service.db.tables import PairRow, PairSetRow
 from audit_service.domain.pairfiles import PairFormat
 from audit_service.domain.pairs import Pair
 from audit_service.pairsets import repository, service
-from audit_service.pairsets.schemas import PairSet, PairSetGenerate, Preview, PreviewCreate
+from audit_service.pairsets.schemas import PairSet, PairSetGenerate, PreviewCreate, PreviewRecord
 from audit_service.problems import responses
 
 router = APIRouter(tags=["pair sets"])
@@ -72,13 +72,15 @@ def list_pairs(pair_set_id: Uuid, session: Reading, paging: ByNumber) -> Page[Pa
     return Page(items=[pair.content for pair in found.rows], next=found.next)
 
 
-@router.post("/pair-sets/{pair_set_id}/previews", status_code=201, responses=responses(404, 409, existing=Preview))
-def ask_for_preview(pair_set_id: Uuid, body: Body[PreviewCreate], session: Writing, once: Idempotent) -> Preview:
+@router.post(
+    "/pair-sets/{pair_set_id}/previews", status_code=201, responses=responses(404, 409, existing=PreviewRecord)
+)
+def ask_for_preview(pair_set_id: Uuid, body: Body[PreviewCreate], session: Writing, once: Idempotent) -> PreviewRecord:
     """Ask a worker how the pairs align and whether the model answers with the labels; read it under /v1/previews."""
-    return once.answer(session, Preview, lambda: service.ask_preview(session, pair_set_id, body))
+    return once.answer(session, PreviewRecord, lambda: service.ask_preview(session, pair_set_id, body))
 
 
 @router.get("/previews/{preview_id}", responses=responses(404))
-def get_preview(preview_id: Uuid, session: Reading) -> Preview:
+def get_preview(preview_id: Uuid, session: Reading) -> PreviewRecord:
     """A preview; its content is there once its state is `done`."""
-    return Preview.of(service.preview(session, preview_id))
+    return PreviewRecord.of(service.preview(session, preview_id))

@@ -1,11 +1,11 @@
 """Pair sets, pairs and previews as they come in and go out."""
 
 from datetime import datetime
-from typing import Any
 
 from audit_service.border.schemas import Answer, Uuid
 from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.manifest import Frozen
+from audit_service.domain.preview import Preview
 
 
 class PairSetGenerate(Frozen):
@@ -34,7 +34,7 @@ class PreviewCreate(Frozen):
     """Its labels are looked for among the model's answers."""
 
 
-class Preview(Answer):
+class PreviewRecord(Answer):
     """Whether the pairs' tokens align and whether the model answers with the labels, before anything is planned."""
 
     id: str
@@ -44,6 +44,6 @@ class Preview(Answer):
     state: PreviewState
     reason: str | None
     """Why it failed, with the remedy."""
-    content: dict[str, Any] | None
-    """Alignment by form and segment, and label coverage; null until it is done."""
+    content: Preview | None
+    """Null until it is done."""
     created_at: datetime
