@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 import platformdirs
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from audit_service.errors import InvalidInput
 
 _APP = "audit-service"
 
@@ -62,5 +64,12 @@ class Settings(BaseSettings):
 
 @cache
 def get_settings() -> Settings:
-    """The settings of this process, read from the environment once."""
-    return Settings()
+    """The settings of this process, read from the environment once.
+
+    Raises InvalidInput that names the variable, but not its value: that may hold a password.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [f"AUDIT_{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors()]
+    raise InvalidInput("The settings cannot be used.", remedy="Correct these environment variables.", details=wrong)
