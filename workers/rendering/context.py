@@ -64,7 +64,7 @@ class Context:
             Contrast(form.name, attribute.name, attribute.reference, group)
             for form in behavior.forms
             for attribute in behavior.attributes
-            for group in attribute.groups
+            for group in sorted(attribute.groups)
             if group != attribute.reference
         ]
         return tuple(

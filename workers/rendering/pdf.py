@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -63,9 +64,12 @@ def render_pdf(view: EvidenceView, *, attachment: bytes, limits: Limits = Limits
     return run_child(json.dumps(order).encode(), seconds=limits.seconds)
 
 
-def run_child(order: bytes, *, seconds: float, module: str = "workers.rendering.pdf_child") -> bytes:
+RENDERER = ("-m", "workers.rendering.pdf_child")
+
+
+def run_child(order: bytes, *, seconds: float, program: Sequence[str] = RENDERER) -> bytes:
     """Runs the renderer on one order: JSON on stdin, PDF on stdout, reasons on stderr."""
-    command = [sys.executable, "-P", "-m", module]
+    command = [sys.executable, "-P", *program]
     try:
         done = subprocess.run(  # noqa: S603 - our own module
             command, input=order, capture_output=True, timeout=seconds, env=_environment(), check=False

@@ -36,13 +36,15 @@ def stop(reason: str, detail: str) -> NoReturn:
     sys.exit(1)
 
 
-class Glyphs(logging.Handler):
-    """Missing glyphs break PDF/A and would print as boxes: they end the rendering."""
+class Faults(logging.Handler):
+    """What the library only warns of and a report must not have: each ends the rendering."""
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if ".notdef" in message:
+        if ".notdef" in message:  # a missing glyph breaks PDF/A and would print as a box
             stop("glyph", message)
+        if message.startswith("Failed to"):  # an image that was refused, or is broken
+            stop("refused", message)
 
 
 def limit(order: dict[str, Any]) -> None:
@@ -60,7 +62,7 @@ def _refuse(event: str, _: tuple[object, ...]) -> None:
 def render(order: dict[str, Any]) -> bytes:
     """The ordered document; dates and identifier come from the order."""
     from weasyprint import HTML, Attachment  # noqa: PLC0415 - only after the limits hold
-    from weasyprint.urls import FatalURLFetchingError, URLFetcher, URLFetcherResponse  # noqa: PLC0415
+    from weasyprint.urls import URLFetcher, URLFetcherResponse  # noqa: PLC0415
 
     class OwnAssets(URLFetcher):  # type: ignore[misc]
         """Our stylesheet's fonts and images inside the document; everything else ends the rendering."""
@@ -71,7 +73,7 @@ def render(order: dict[str, Any]) -> bytes:
                 return URLFetcherResponse(url, base64.b64decode(data), {"Content-Type": kind[5:].split(";")[0]})
             path = Path(unquote(urlsplit(url).path)).resolve()
             if not url.startswith("file:") or not path.is_relative_to(TEMPLATES / "fonts"):
-                raise FatalURLFetchingError(url)
+                stop("refused", url)
             return URLFetcherResponse(url, path.read_bytes())
 
     sys.addaudithook(_refuse)  # after the imports: they look for shared libraries with a program
@@ -110,7 +112,7 @@ def finish(_: object, pdf: Any) -> None:  # noqa: ANN401 - a pydyf.PDF
 def main() -> None:
     """Reads, renders, writes."""
     order = json.load(sys.stdin.buffer)
-    logging.getLogger("weasyprint").addHandler(Glyphs())
+    logging.getLogger("weasyprint").addHandler(Faults())
     try:
         limit(order)
         sys.stdout.buffer.write(render(order))

@@ -190,7 +190,7 @@ def _strata(context: Context) -> Block | None:
     rows = []
     for c in context.contrasts:
         attribute = next(a for a in context.evidence.plan.behavior.attributes if a.name == c.attribute)
-        for stratum in attribute.groups[c.group]:
+        for stratum in sorted(attribute.groups[c.group]):
             key = f"{c.key}.{stratum}.gap_nats"
             if key in book:
                 rows.append([*_scope(c), text_cell(stratum), book.number(key), book.interval(key), book.units(key)])

@@ -97,7 +97,7 @@ def conclusion(context: Context) -> Conclusion:
     attribute = behavior.attributes[0]
     forms = sorted(judgement.forms, key=lambda verdict: WORST_FIRST.index(verdict.value))
     cues = t.join(f"{a.name} ({a.signalled_by})" for a in behavior.attributes)
-    groups = t.join(g for a in behavior.attributes for g in a.groups if g != a.reference)
+    groups = t.join(g for a in behavior.attributes for g in sorted(a.groups) if g != a.reference)
     return Conclusion(
         title=t("conclusion.title"),
         question=t("conclusion.question", cues=cues, groups=groups, reference=attribute.reference),

@@ -127,7 +127,8 @@ def _spellings(labels: Sequence[str]) -> str:
 
 
 def _groups(groups: dict[str, dict[str, tuple[str, ...]]]) -> list[str]:
-    return [f"{group} ({sum(len(cues) for cues in strata.values())})" for group, strata in groups.items()]
+    """Groups with their numbers of cues. Sorted: a mapping's order is lost on its way through the database."""
+    return [f"{group} ({sum(len(cues) for cues in strata.values())})" for group, strata in sorted(groups.items())]
 
 
 def criteria(context: Context) -> Section:
@@ -241,8 +242,8 @@ def _cue_lengths(context: Context) -> Block:
     rows = [
         (text_cell(f"{attribute.name}: {group}, {stratum}"), *(count(have[length]) for length in lengths))
         for attribute in context.evidence.plan.behavior.attributes
-        for group, strata in attribute.groups.items()
-        for stratum, cues in strata.items()
+        for group, strata in sorted(attribute.groups.items())
+        for stratum, cues in sorted(strata.items())
         if (have := Counter(tokens[cue] for cue in cues if cue in tokens)) is not None
     ]
     return table(t("datasheet.cues"), columns, rows, note=t("datasheet.cues.note"))

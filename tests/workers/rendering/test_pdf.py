@@ -1,0 +1,120 @@
+"""The child process keeps its limits, and no text of a user gets out of its place."""
+
+import base64
+import io
+import json
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pypdf import PdfReader
+
+from audit_service.domain.auditfile import AuditFile
+from tests.workers.rendering.audits import example, make_evidence
+from workers.rendering.pdf import Limits, RenderFailed, render_pdf, run_child
+from workers.rendering.report import make_report
+
+
+def order(html: str, **changes: Any) -> bytes:
+    plain = {
+        "html": f'<html lang="en"><title>t</title><body>{html}</body></html>',
+        "attachment": base64.b64encode(b"{}").decode(),
+        "issued": datetime(2026, 11, 21, tzinfo=UTC).isoformat(),
+        "evidence_digest": "ab" * 32,
+        "cpu_seconds": 20,
+        "memory_bytes": 2 * 1024**3,
+    }
+    return json.dumps(plain | changes).encode()
+
+
+def test_a_plain_page_becomes_a_pdf() -> None:
+    assert run_child(order("<p>hello</p>"), seconds=60).startswith(b"%PDF-1.7")
+
+
+def test_a_rendering_that_takes_too_much_processor_time_is_stopped() -> None:
+    endless = "<div style='display:flex'>" * 60 + "<p>x</p>" * 20_000
+    with pytest.raises(RenderFailed, match="processor time"):
+        run_child(order(endless, cpu_seconds=2), seconds=120)
+
+
+def test_a_rendering_that_takes_too_long_is_stopped() -> None:
+    with pytest.raises(RenderFailed, match="not finished after"):
+        run_child(order("<p>x</p>"), seconds=0.05)
+
+
+def test_a_rendering_that_takes_too_much_memory_is_stopped() -> None:
+    with pytest.raises(RenderFailed, match="memory"):
+        run_child(order("<p>x</p>" * 400_000, memory_bytes=420 * 1024**2), seconds=120)
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<img alt='x' src='file:///etc/hostname'>",
+        "<img alt='x' src='http://127.0.0.1:9/x.png'>",
+        "<img alt='x' src='fonts/../evidence.html'>",
+        "<style>@import url(file:///etc/hostname);</style>",
+        "<p style='background: url(file:///etc/hostname)'>x</p>",
+        "<link rel=attachment href='file:///etc/hostname'>",
+        "<img alt='x' src='data:image/svg+xml;base64,"
+        + base64.b64encode(
+            b'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="9" height="9">'
+            b'<image width="9" height="9" xlink:href="file:///etc/hostname"/></svg>'
+        ).decode()
+        + "'>",
+    ],
+)
+def test_a_file_or_address_outside_its_assets_ends_the_rendering(html: str) -> None:
+    with pytest.raises(RenderFailed, match="outside its own assets"):
+        run_child(order(html), seconds=60)
+
+
+def test_a_sign_that_no_font_has_ends_the_rendering() -> None:
+    with pytest.raises(RenderFailed, match="fonts lack"):
+        run_child(order("<p>\U000e0101\U0001d7ff\U00016f00\U00010a60</p>"), seconds=60)
+
+
+def test_the_child_sees_no_secret_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIT_DATABASE_URL", "postgresql://user:secret@host/db")
+    seen = run_child(b"", seconds=30, program=("-c", "import os; print(dict(os.environ))")).decode()
+    assert "PATH" in seen
+    assert "AUDIT" not in seen
+    assert os.environ["AUDIT_DATABASE_URL"] not in seen
+
+
+HOSTILE = (
+    "<script>alert(1)</script><b>bold</b>",
+    'x"><img src=file:///etc/passwd>',
+    "url(file:///etc/passwd) } body { display: none",
+    "{{ 7 * 7 }} {% raw %} $\\alpha$ %s %(x)s",
+    "שלום עולם and \u202eright to left",
+    "Very" * 120,
+)
+
+
+def hostile(audit: AuditFile, text: str) -> AuditFile:
+    """The example with the text wherever a user may write."""
+    plain = audit.model_dump(mode="json")
+    behavior = plain["behavior"]
+    behavior["title"] = behavior["owner"] = behavior["decision"] = behavior["deployment_note"] = text
+    behavior["attributes"][0]["signalled_by"] = behavior["attributes"][0]["source"] = text
+    behavior["risk"]["basis"] = behavior["threshold"]["source"] = text
+    behavior["attributes"][0]["groups"]["white"]["female"][0] = text
+    plain["model"]["name"] = text
+    return AuditFile.model_validate_json(json.dumps(plain))
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=["html", "attribute", "css", "template", "rtl", "long"])
+def test_a_hostile_name_does_no_harm_and_stays_readable(text: str) -> None:
+    report = make_report(make_evidence(audit=hostile(example(), text), layers=2, heads=2))
+    printed = "".join(page.extract_text() for page in PdfReader(io.BytesIO(report.pdf)).pages)
+    assert "<script>alert" not in report.html
+    assert "14Approvaltrail" in "".join(printed.split())
+    if text.isascii():
+        assert "".join(text.split()) in "".join(printed.split())
+
+
+def test_limits_reach_the_child(view: Any) -> None:
+    with pytest.raises(RenderFailed):
+        render_pdf(view, attachment=b"{}", limits=Limits(seconds=0.05))

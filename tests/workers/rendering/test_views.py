@@ -1,0 +1,123 @@
+"""Every printed number comes from a row, and the words of each language are complete."""
+
+import json
+from collections.abc import Iterator
+from string import Formatter
+
+import pytest
+
+from audit_service.domain.results import Outcome
+from audit_service.domain.sentences import CATALOGUE
+from audit_service.errors import InvalidInput
+from tests.workers.rendering.audits import make_evidence
+from workers.rendering import numbers
+from workers.rendering.blocks import Cell, EvidenceView, ForestChart, Table
+from workers.rendering.catalogue import LANGUAGES, catalogue, read_catalogue
+from workers.rendering.evidence import Evidence
+from workers.rendering.frameworks import mapping_file
+from workers.rendering.views import build_view
+
+
+def cells(view: EvidenceView) -> Iterator[Cell]:
+    yield from (line.gap for line in view.conclusion.lines)
+    for section in view.sections:
+        for block in section.blocks:
+            if isinstance(block, Table):
+                yield from (cell for row in block.rows for cell in row.cells)
+
+
+def test_every_number_with_a_reference_stands_in_the_register_as_printed(view: EvidenceView) -> None:
+    referring = [cell for cell in cells(view) if cell.ref]
+    assert len(referring) > 100
+    for cell in referring:
+        assert cell.ref in view.printed
+        if not cell.text.startswith("["):
+            assert view.printed[cell.ref].text == cell.text
+
+
+def test_every_row_of_the_register_is_a_result_of_the_run(view: EvidenceView, evidence: Evidence) -> None:
+    results = evidence.judgement.results
+    for ref, cell in view.printed.items():
+        result = results[int(ref[1:]) - 1]
+        assert result.outcome is not Outcome.MEASURED or cell.text == numbers.quantity(result.value, result.unit)
+
+
+def test_the_printed_register_lists_every_reference_once(view: EvidenceView) -> None:
+    register = next(section for section in view.sections if section.id == "register")
+    rows = [row.cells[0].text for block in register.blocks if isinstance(block, Table) for row in block.rows]
+    assert sorted(text for text in rows if text.startswith("R")) == sorted(view.printed)
+
+
+def test_charts_draw_the_unrounded_results(view: EvidenceView, evidence: Evidence) -> None:
+    values = {result.value for result in evidence.judgement.results}
+    assert view.conclusion.chart is not None
+    assert {interval.value for interval in view.conclusion.chart.intervals} <= values
+    shares = [b for s in view.sections for b in s.blocks if isinstance(b, ForestChart) and not b.thresholds]
+    hundredfold = {100 * value for value in values if value is not None}
+    assert {interval.value for chart in shares for interval in chart.intervals} <= hundredfold
+
+
+def test_worse_verdicts_and_larger_gaps_come_first(view: EvidenceView) -> None:
+    assert [line.tone for line in view.conclusion.lines] == ["fail", "concern"]
+
+
+def test_the_threshold_lines_are_the_plans(view: EvidenceView, evidence: Evidence) -> None:
+    threshold = evidence.plan.behavior.threshold.gap_nats
+    assert view.conclusion.chart is not None
+    assert view.conclusion.chart.thresholds == (-threshold, threshold)
+
+
+def test_a_view_survives_json(view: EvidenceView) -> None:
+    assert EvidenceView.model_validate_json(view.model_dump_json()) == view
+
+
+def test_a_language_without_a_catalogue_is_refused(evidence: Evidence) -> None:
+    with pytest.raises(InvalidInput, match="xx"):
+        build_view(evidence, language="xx")
+
+
+def test_the_catalogues_say_the_same_things_with_the_same_values() -> None:
+    english, chinese = catalogue("en").texts, catalogue("zh-Hant").texts
+    rationales = {key for key in chinese if key.startswith("rationale.")}
+    assert set(english) == set(chinese) - rationales
+    assert {key: fields(text) for key, text in english.items()} == {key: fields(chinese[key]) for key in english}
+
+
+def test_the_chinese_catalogue_has_every_rationale_and_every_sentence() -> None:
+    texts = read_catalogue("zh-Hant")
+    frameworks = ("nist-ai-rmf-1.0", "iso-iec-42001-2023")
+    assert all(f"rationale.{name}.{row.id}" in texts for name in frameworks for row in mapping_file().mappings[name])
+    assert all(f"said.{sentence}" in texts for sentence in CATALOGUE)
+
+
+def fields(text: str) -> list[tuple[str | None, str | None]]:
+    return sorted((name, spec) for _, name, spec, _ in Formatter().parse(text) if name is not None)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_one_pair_makes_a_document(language: str) -> None:
+    full = make_evidence()
+    pair = next(pair for pair in full.pair_set.pairs)
+    view = build_view(make_evidence(pair_set=full.pair_set.model_copy(update={"pairs": (pair,)})), language=language)
+    assert view.conclusion.lines
+    assert json.loads(view.model_dump_json())["document_id"].startswith("AE-")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (-0.21694, "nats", "−0.217"),
+        (0.0004, "nats", "0.000"),
+        (-0.0004, "nats", "0.000"),
+        (7.7854, "percentage points", "+7.8"),
+        (0.14814, "share", "14.8 %"),
+        (-0.02, "share", "−2.0 %"),
+        (0.85185, "ratio", "0.85"),
+        (1234.0, "count", "1,234"),
+        (0.0003, "p", "< 0.001"),
+        (0.0149, "p", "0.015"),
+        (1.0, "p", "1.000"),
+    ],
+)
+def test_numbers_look_as_their_unit_asks(value: float, unit: str, text: str) -> None:
+    assert numbers.quantity(value, unit) == text
