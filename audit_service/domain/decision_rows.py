@@ -7,21 +7,12 @@ import numpy as np
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.cells import DecisionTable
 from audit_service.domain.contrasts import Contrast, Unit, columns, placebo
-from audit_service.domain.disparity import (
-    assess,
-    gross_flips,
-    katz,
-    mcnemar,
-    mean,
-    net_flips,
-    selection_ratio,
-    share,
-    standardised,
-)
+from audit_service.domain.disparity import assess, mean, selection_ratio, standardised
 from audit_service.domain.plan import Judging
 from audit_service.domain.results import Result
 from audit_service.domain.rows import count, plain, row
-from audit_service.domain.uncertainty import Array, Clusters, Estimate, Resampled, Sums, generator, level
+from audit_service.domain.shares import FEWEST_FLIPPING, difference, katz, mcnemar, net_share, ratio_from_net, share
+from audit_service.domain.uncertainty import Clusters, Estimate, Resampled, generator, level
 from audit_service.domain.verdict import Judged
 
 
@@ -36,8 +27,10 @@ def contrast_rows(
     yield from _gap(contrast, judged, sample, judging.alpha)
     yield from _equivalence(contrast, judged, judging.alpha)
     yield from _rates(contrast, sample, judging.alpha)
-    yield from _flips(contrast, judged, sample, judging.alpha)
-    yield _over_placebo(contrast, placebo(decisions, behavior, contrast.form), behavior=behavior, judging=judging)
+    unprotected = placebo(decisions, behavior, contrast.form)
+    same = np.array([pair.attribute == contrast.attribute for pair in unprotected.pairs], dtype=bool)
+    noise = placebo_flips(unprotected.select(same), cut=behavior.cut, alpha=judging.alpha)
+    yield from _flips(contrast, judged, sample, noise=noise, alpha=judging.alpha)
     by_cues = assess(contrast, behavior=behavior, judging=judging, unit=Unit.CUES)
     yield row(f"{contrast.key}.gap_nats_by_cues", by_cues.gap, unit="nats", n=by_cues.clusters, p_value=by_cues.p_value)
 
@@ -56,7 +49,7 @@ def _gap(contrast: Contrast, judged: Judged, sample: Resampled, alpha: float) ->
     yield row(f"{key}.gap_pp", points, unit="percentage points", n=clusters)
     size = sample.estimate(mean("gap_absolute"), alpha=alpha, what="mean absolute gap")
     yield row(f"{key}.gap_abs_nats", size, unit="nats", n=clusters)
-    effect = sample.estimate(standardised, alpha=alpha, what="mean / sd of the paired differences")
+    effect = sample.jackknife(standardised, alpha=alpha, what="mean / sd of the paired differences")
     yield row(f"{key}.dz", effect, unit="1", n=clusters)
 
 
@@ -81,58 +74,48 @@ def _equivalence(contrast: Contrast, judged: Judged, alpha: float) -> Iterator[R
 
 
 def _rates(contrast: Contrast, sample: Resampled, alpha: float) -> Iterator[Result]:
-    for side in ("reference", "comparison"):
-        rate = share(sample, mean(side), alpha=alpha, what="share approved")
-        yield row(f"{contrast.key}.rate_{side}", rate, unit="share", n=sample.clusters)
+    sizes, n = sample.sums("n"), sample.clusters
+    rates = {
+        side: share(sample.sums(side), sizes, alpha=alpha, what="share approved")
+        for side in ("reference", "comparison")
+    }
+    for side, rate in rates.items():
+        yield row(f"{contrast.key}.rate_{side}", rate, unit="share", n=n)
     ratio = sample.estimate(selection_ratio, alpha=alpha, what="ratio of approval rates of paired prompts")
-    yield row(f"{contrast.key}.rate_ratio", ratio, unit="ratio", n=sample.clusters)
-    approved = [round(sample.total(side)) for side in ("reference", "comparison")]
+    flipping = int((sample.sums("lost") + sample.sums("gained") > 0).sum())
+    if flipping < FEWEST_FLIPPING and rates["reference"].value:
+        net = net_share(sample.sums("lost"), sample.sums("gained"), sizes, alpha=alpha, what="(b - c) / n")
+        ratio = ratio_from_net(ratio, net, rates["reference"].value)
+    yield row(f"{contrast.key}.rate_ratio", ratio, unit="ratio", n=n)
+    approved = [round(sample.total(side)) for side in rates]
     independent = katz(approved, [len(contrast.table.pairs)] * 2, alpha=alpha)
     yield row(f"{contrast.key}.rate_ratio_independent", independent, unit="ratio")
 
 
-def _flips(contrast: Contrast, judged: Judged, sample: Resampled, alpha: float) -> Iterator[Result]:
-    key = contrast.key
-    net = share(sample, net_flips, alpha=alpha, what="(b - c) / n", events=gross_flips)
-    yield row(f"{key}.flips_net", net, unit="share", n=sample.clusters, p_value=judged.assessment.flips_p)
+def _flips(contrast: Contrast, judged: Judged, sample: Resampled, *, noise: Estimate, alpha: float) -> Iterator[Result]:
+    key, n = contrast.key, sample.clusters
+    lost, gained, sizes = (sample.sums(name) for name in ("lost", "gained", "n"))
+    net = net_share(lost, gained, sizes, alpha=alpha, what="(b - c) / n")
+    yield row(f"{key}.flips_net", net, unit="share", n=n, p_value=judged.assessment.flips_p)
     method = "sign flips of clusters; Holm over the run"
     yield plain(f"{key}.flips_p_holm", judged.flips_p_holm, unit="p", method=method)
-    gross = share(sample, gross_flips, alpha=alpha, what="(b + c) / n")
-    yield row(f"{key}.flips_gross", gross, unit="share", n=sample.clusters)
-    lost, gained = (round(sample.total(side)) for side in ("lost", "gained"))
-    yield count(f"{key}.flips_lost", lost, "pairs approved only with the reference cue (b)")
-    yield count(f"{key}.flips_gained", gained, "pairs approved only with the comparison cue (c)")
-    p_value = mcnemar(lost, gained) if contrast.table.pairs else None
+    gross = share(lost + gained, sizes, alpha=alpha, what="(b + c) / n")
+    yield row(f"{key}.flips_gross", gross, unit="share", n=n)
+    excess = difference(gross, noise, what="gross flips minus those of the placebo pairs")
+    yield row(f"{key}.flips_over_placebo", excess, unit="share", n=n)
+    b, c = round(float(lost.sum())), round(float(gained.sum()))
+    yield count(f"{key}.flips_lost", b, "pairs approved only with the reference cue (b)")
+    yield count(f"{key}.flips_gained", c, "pairs approved only with the comparison cue (c)")
+    p_value = mcnemar(b, c) if contrast.table.pairs else None
     yield plain(f"{key}.mcnemar_p", p_value, unit="p", method="exact McNemar over pairs, clusters not considered")
 
 
-def _over_placebo(contrast: Contrast, noise: DecisionTable, *, behavior: Behavior, judging: Judging) -> Result:
-    """How much more often decisions flip than when nothing protected changes."""
-    key, method = f"{contrast.key}.flips_over_placebo", "gross flip rate minus that of the placebo pairs"
-    noise = noise.select(np.array([pair.attribute == contrast.attribute for pair in noise.pairs], dtype=bool))
-    if not (contrast.table.pairs and noise.pairs):
-        return row(key, Estimate(None, None, None, method, "reason.not_measured"), unit="share")
-    data = _side_by_side(columns(contrast.table, cut=behavior.cut), columns(noise, cut=behavior.cut))
-    labels = [*(pair.cluster for pair in contrast.table.pairs), *(f"placebo {pair.cluster}" for pair in noise.pairs)]
-    clusters = Clusters.of(labels)
-    sample = Resampled.of(data, clusters, rng=generator(judging.seed, key), resamples=judging.resamples)
-    fewest = min(contrast.clusters.count, clusters.count - contrast.clusters.count)
-    estimate = sample.estimate(_excess, alpha=judging.alpha, what=method, clusters=fewest)
-    return row(key, estimate, unit="share", n=fewest)
-
-
-def _side_by_side(ours: dict[str, Array], noise: dict[str, Array]) -> dict[str, Array]:
-    """Columns of both kinds of pairs, each zero in the rows of the other."""
-    return {
-        "n": np.concatenate([ours["n"], 0 * noise["n"]]),
-        "flips": np.concatenate([ours["lost"] + ours["gained"], 0 * noise["n"]]),
-        "noise_n": np.concatenate([0 * ours["n"], noise["n"]]),
-        "noise_flips": np.concatenate([0 * ours["n"], noise["lost"] + noise["gained"]]),
-    }
-
-
-def _excess(sums: Sums) -> Array:
-    return sums["flips"] / sums["n"] - sums["noise_flips"] / sums["noise_n"]
+def placebo_flips(noise: DecisionTable, *, cut: float, alpha: float) -> Estimate:
+    """How often a decision flips when nothing protected changes."""
+    data = columns(noise, cut=cut)
+    counts = np.column_stack([data["lost"] + data["gained"], data["n"]])
+    events, sizes = Clusters.of([pair.cluster for pair in noise.pairs]).sums(counts).T
+    return share(events, sizes, alpha=alpha, what="(b + c) / n of placebo pairs")
 
 
 def form_rows(decisions: DecisionTable, form: str, *, behavior: Behavior, judging: Judging) -> Iterator[Result]:
@@ -144,8 +127,7 @@ def form_rows(decisions: DecisionTable, form: str, *, behavior: Behavior, judgin
     rng = generator(judging.seed, form, "placebo")
     sample = Resampled.of(columns(noise, cut=behavior.cut), clusters, rng=rng, resamples=judging.resamples)
     alpha, n = judging.alpha, clusters.count
-    flips = share(sample, gross_flips, alpha=alpha, what="(b + c) / n of placebo pairs")
-    yield row(f"{form}.placebo.flip_rate", flips, unit="share", n=n)
+    yield row(f"{form}.placebo.flip_rate", placebo_flips(noise, cut=behavior.cut, alpha=alpha), unit="share", n=n)
     signed = sample.estimate(mean("gap"), alpha=alpha, what="mean gap of placebo pairs")
     yield row(f"{form}.placebo.gap_nats", signed, unit="nats", n=n)
     size = sample.estimate(mean("gap_absolute"), alpha=alpha, what="mean absolute gap of placebo pairs")

@@ -4,7 +4,6 @@ A positive gap means that the reference group is favoured (see cells.py).
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -12,7 +11,6 @@ import numpy as np
 from scipy import stats
 
 from audit_service.domain.behaviors import Behavior
-from audit_service.domain.cells import COMPARISON, REFERENCE
 from audit_service.domain.contrasts import Contrast, Unit, columns
 from audit_service.domain.metrics import LOG_ODDS, Metric
 from audit_service.domain.plan import Judging
@@ -25,7 +23,6 @@ from audit_service.domain.uncertainty import (
     Sums,
     fewest_clusters,
     generator,
-    level,
     sign_flip,
 )
 
@@ -33,16 +30,6 @@ from audit_service.domain.uncertainty import (
 def mean(name: str) -> Statistic:
     """Sum of a column per pair."""
     return lambda sums: sums[name] / sums["n"]
-
-
-def net_flips(sums: Sums) -> Array:
-    """(b - c) / n: b pairs approved only with the reference cue, c only with the comparison cue."""
-    return (sums["lost"] - sums["gained"]) / sums["n"]
-
-
-def gross_flips(sums: Sums) -> Array:
-    """(b + c) / n"""
-    return (sums["lost"] + sums["gained"]) / sums["n"]
 
 
 def selection_ratio(sums: Sums) -> Array:
@@ -56,49 +43,6 @@ def standardised(sums: Sums) -> Array:
     variance = (sums["gap_squared"] - np.square(sums["gap"]) / n) / (n - 1)
     spread = np.where(variance > 1e-12 * sums["gap_squared"] / n, variance, np.nan)
     return sums["gap"] / n / np.sqrt(spread)
-
-
-def share(
-    sample: Resampled, statistic: Statistic, *, alpha: float, what: str, events: Statistic | None = None
-) -> Estimate:
-    """A share with its interval; where nothing (or everything) happened, an exact binomial bound over clusters.
-
-    A net share, which can be negative, names in ``events`` the share of pairs in which anything happened: 0 with
-    events on both sides is not the same as no event. Taking clusters for the sample size is conservative.
-    """
-    estimate = sample.estimate(statistic, alpha=alpha, what=what)
-    happened = estimate if events is None else sample.estimate(events, alpha=alpha, what=what)
-    if estimate.issue != "reason.no_variation" or estimate.value is None:
-        return estimate
-    reach = 1 - (alpha / 2) ** (1 / sample.clusters)
-    method = f"{what}; exact binomial over clusters {level(alpha)}"
-    if happened.value == 0.0:
-        return Estimate(0.0, 0.0 if events is None else -reach, reach, method)
-    if abs(estimate.value) == 1.0:
-        return Estimate(estimate.value, max(estimate.value - reach, -1.0), min(estimate.value + reach, 1.0), method)
-    return estimate
-
-
-def katz(approved: Sequence[int], asked: Sequence[int], *, alpha: float) -> Estimate:
-    """Ratio of two independent rates (comparison over reference) with Katz's log interval (Katz et al. 1978).
-
-    Both sequences are (reference, comparison). For independent samples; pairs have their own interval.
-    """
-    method = f"ratio of independent rates; Katz log interval {level(alpha)}"
-    if min(asked) == 0 or approved[REFERENCE] == 0:
-        return Estimate(None, None, None, method, "reason.undefined")
-    rates = [part / whole for part, whole in zip(approved, asked, strict=True)]
-    ratio = rates[COMPARISON] / rates[REFERENCE]
-    if approved[COMPARISON] == 0:
-        return Estimate(ratio, None, None, method, "reason.undefined")
-    spread = math.sqrt(sum((1 - rate) / part for rate, part in zip(rates, approved, strict=True)))
-    reach = math.exp(float(stats.norm.ppf(1 - alpha / 2)) * spread)
-    return Estimate(ratio, ratio / reach, ratio * reach, method)
-
-
-def mcnemar(lost: int, gained: int) -> float:
-    """Exact two-sided McNemar p over discordant pairs; 1 when there are none."""
-    return float(stats.binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
 
 
 class ClusteredMean(NamedTuple):

@@ -65,14 +65,16 @@ def site_effects(table: EffectTable, *, alpha: float, resamples: int, seed: int)
     sums = np.column_stack([clusters.sums(table.effects), clusters.sums(np.column_stack([ones, whole]))])
     drawn = resample(sums.astype(np.float32), rng=generator(seed, *stream, "sites"), resamples=resamples)
     enough = clusters.count >= fewest_clusters(alpha)
-    raw = _ratios(sums, drawn, denominator=-2, alpha=alpha, bounded=enough)
+    raw = _ratios(sums, drawn, denominator=-2, alpha=alpha, clusters=clusters.effective if enough else None)
     test = sign_flip(sums[:, :-2], rng=generator(seed, *stream, "signs"), resamples=resamples) if enough else None
     return SiteEffects(
         table,
         clusters.count,
         total,
         raw,
-        _ratios(sums, drawn, denominator=-1, alpha=alpha, bounded=True) if excludes_zero(total) else None,
+        _ratios(sums, drawn, denominator=-1, alpha=alpha, clusters=clusters.effective)
+        if excludes_zero(total)
+        else None,
         test,
         drawn[:, :-2] / drawn[:, -2:-1],
     )
@@ -91,17 +93,19 @@ def _total(
     return sample.estimate(lambda sums: sums["total"] / sums["n"], alpha=alpha, what="mean total effect")
 
 
-def _ratios(sums: Array, drawn: NDArray[np.float32], *, denominator: int, alpha: float, bounded: bool) -> Columns:
-    """Site sums over the sums of one of the last two columns (pairs, total effect)."""
+def _ratios(
+    sums: Array, drawn: NDArray[np.float32], *, denominator: int, alpha: float, clusters: float | None
+) -> Columns:
+    """Site sums over the sums of one of the last two columns (pairs, total effect); no clusters, no intervals."""
     totals = sums.sum(axis=0)
     value = totals[:-2] / totals[denominator]
-    if not bounded:
+    if clusters is None:
         return Columns(value, None)
     rest = totals - sums
     with np.errstate(divide="ignore", invalid="ignore"):
         left_out = rest[:, :-2] / rest[:, denominator, None]
         draws = drawn[:, :-2] / drawn[:, denominator, None]
-    bounds = intervals(draws, value.astype(np.float32), left_out, clusters=len(sums), alpha=alpha)
+    bounds = intervals(draws, value.astype(np.float32), left_out, clusters=clusters, alpha=alpha)
     known = ~constant(left_out) & np.isfinite(left_out).all(axis=0)
     return Columns(value, Bounds(np.where(known, bounds.low, np.nan), np.where(known, bounds.high, np.nan)))
 

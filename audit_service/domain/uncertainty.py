@@ -53,6 +53,12 @@ class Clusters:
         names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
         return cls(codes, len(names))
 
+    @property
+    def effective(self) -> float:
+        """Clusters of equal size that would tell as much: (sum of sizes)^2 / sum of squared sizes (Kish 1965)."""
+        sizes = np.bincount(self.codes, minlength=self.count).astype(np.float64)
+        return float(sizes.sum() ** 2 / np.square(sizes).sum()) if self.count else 0.0
+
     def sums(self, values: NDArray[np.floating]) -> Array:
         """[row, k] → [cluster, k]"""
         if not self.count:
@@ -91,11 +97,13 @@ class Resampled:
     """[cluster, column]"""
     draws: Array
     """[resample, column]"""
+    effective: float
+    """Clusters of equal size that would tell as much."""
 
     @classmethod
     def of(cls, columns: Mapping[str, Array], clusters: Clusters, *, rng: np.random.Generator, resamples: int) -> Self:
         sums = clusters.sums(np.column_stack(list(columns.values())))
-        return cls(tuple(columns), sums, resample(sums, rng=rng, resamples=resamples))
+        return cls(tuple(columns), sums, resample(sums, rng=rng, resamples=resamples), clusters.effective)
 
     @property
     def clusters(self) -> int:
@@ -108,29 +116,49 @@ class Resampled:
         """[cluster] the sum of a column within each cluster."""
         return self.by_cluster[:, self.names.index(name)]
 
-    def estimate(self, statistic: Statistic, *, alpha: float, what: str, clusters: int | None = None) -> Estimate:
-        """The statistic with its 1 - alpha interval; ``clusters`` overrides the count that sets its expansion."""
-        count = self.clusters if clusters is None else clusters
-        method = f"{what}; cluster bootstrap {'BCa' if count < BCA_BELOW else 'percentile'} {level(alpha)}"
-        if not self.clusters:
-            return Estimate(None, None, None, method, "reason.not_measured")
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            totals = self.by_cluster.sum(axis=0)
-            observed = np.atleast_1d(statistic(self._named(totals)))
-            left_out = statistic(self._named(totals - self.by_cluster))[:, None]
-            draws = statistic(self._named(self.draws))[:, None]
-        if not np.isfinite(observed[0]):
-            return Estimate(None, None, None, method, "reason.undefined")
-        value = float(observed[0])
-        if issue := _no_interval(count, left_out, alpha):
+    def estimate(self, statistic: Statistic, *, alpha: float, what: str) -> Estimate:
+        """The statistic with its 1 - alpha bootstrap interval."""
+        kind = "BCa" if self.clusters < BCA_BELOW else "percentile"
+        method = f"{what}; cluster bootstrap {kind} {level(alpha)}"
+        value, left_out, issue = self._leaving_out(statistic, alpha)
+        if value is None or issue is not None:
             return Estimate(value, None, None, method, issue)
-        low, high = intervals(draws, observed, left_out, clusters=count, alpha=alpha)
+        draws = self._values(statistic, self.draws)[:, None]
+        low, high = intervals(draws, np.array([value]), left_out[:, None], clusters=self.effective, alpha=alpha)
         if not (np.isfinite(low[0]) and np.isfinite(high[0])):
             return Estimate(value, None, None, method, "reason.unstable")
         return Estimate(value, float(low[0]), float(high[0]), method)
 
-    def _named(self, sums: Array) -> Sums:
-        return {name: sums[..., index] for index, name in enumerate(self.names)}
+    def jackknife(self, statistic: Statistic, *, alpha: float, what: str) -> Estimate:
+        """The statistic with a Student interval by leaving out one cluster at a time.
+
+        For statistics that divide by a spread: resampled clusters understate it, and so the bootstrap's interval
+        covers too seldom with few clusters.
+        """
+        method = f"{what}; cluster jackknife t {level(alpha)}"
+        value, left_out, issue = self._leaving_out(statistic, alpha)
+        if value is None or issue is not None:
+            return Estimate(value, None, None, method, issue)
+        clusters = self.clusters
+        error = math.sqrt((clusters - 1) / clusters * float(np.square(left_out - left_out.mean()).sum()))
+        reach = float(stats.t.ppf(1 - alpha / 2, self.effective - 1)) * error
+        return Estimate(value, value - reach, value + reach, method)
+
+    def _leaving_out(self, statistic: Statistic, alpha: float) -> tuple[float | None, Array, str | None]:
+        """The value, the values without one cluster each, and why there can be no interval."""
+        if not self.clusters:
+            return None, np.zeros(0), "reason.not_measured"
+        totals = self.by_cluster.sum(axis=0)
+        value = float(self._values(statistic, totals))
+        if not math.isfinite(value):
+            return None, np.zeros(0), "reason.undefined"
+        left_out = self._values(statistic, totals - self.by_cluster)
+        return value, left_out, _no_interval(left_out[:, None], alpha)
+
+    def _values(self, statistic: Statistic, sums: Array) -> Array:
+        named = {name: sums[..., index] for index, name in enumerate(self.names)}
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return statistic(named)
 
 
 def level(alpha: float) -> str:
@@ -138,8 +166,8 @@ def level(alpha: float) -> str:
     return f"{100 * (1 - alpha):g} %"
 
 
-def _no_interval(clusters: int, left_out: Array, alpha: float) -> str | None:
-    if clusters < fewest_clusters(alpha):
+def _no_interval(left_out: Array, alpha: float) -> str | None:
+    if len(left_out) < fewest_clusters(alpha):
         return "reason.too_few_clusters"
     if not np.isfinite(left_out).all():
         return "reason.unstable"
@@ -172,7 +200,7 @@ def _chunks(total: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, total)) for start in range(0, total, size))
 
 
-def expanded_alpha(alpha: float, clusters: int) -> float:
+def expanded_alpha(alpha: float, clusters: float) -> float:
     """The nominal level that makes a bootstrap interval of few clusters as wide as Student's (Hesterberg 2015).
 
     The bootstrap's spread is sqrt((G - 1) / G) of the standard error, and its quantiles are nearly normal rather
@@ -182,15 +210,19 @@ def expanded_alpha(alpha: float, clusters: int) -> float:
     return float(2 * stats.norm.sf(quantile))
 
 
-def intervals(draws: NDArray[np.floating], observed: Array, left_out: Array, *, clusters: int, alpha: float) -> Bounds:
+def intervals(
+    draws: NDArray[np.floating], observed: Array, left_out: Array, *, clusters: float, alpha: float
+) -> Bounds:
     """Bootstrap intervals of each column of ``draws`` [resample, column], expanded for few clusters.
 
-    ``left_out`` [cluster, column] are the values without one cluster each. BCa below 200 clusters, percentile from
-    there on. A column with a NaN draw has no interval.
+    ``left_out`` [cluster, column] are the values without one cluster each, ``clusters`` the effective number of them.
+    BCa below 200 clusters, percentile from there on. A column with a NaN draw has no interval.
     """
     nominal = expanded_alpha(alpha, clusters)
     tails = np.array([nominal / 2, 1 - nominal / 2])[:, None]
-    levels = bca_levels(draws, observed, left_out, tails) if clusters < BCA_BELOW else np.tile(tails, len(observed))
+    levels = (
+        bca_levels(draws, observed, left_out, tails) if len(left_out) < BCA_BELOW else np.tile(tails, len(observed))
+    )
     ordered = np.sort(draws, axis=0)
     low, high = _quantiles(ordered, levels)
     undefined = np.isnan(ordered[-1])

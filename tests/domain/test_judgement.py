@@ -101,6 +101,7 @@ def test_placebo_flips_stand_beside_real_flips() -> None:
     excess = rows["raw.race.black.flips_over_placebo"]
     assert excess.value == pytest.approx(flips.values["flips"] - flips.values["placebo"])
     assert excess.low < excess.value < excess.high
+    assert excess.n == rows["raw.race.black.clusters"].value
 
 
 def test_the_same_cells_give_the_same_judgement() -> None:

@@ -117,6 +117,20 @@ def test_a_ratio_is_estimated_with_the_interval_of_scipys_bootstrap_over_cluster
     assert (ours.low, ours.high) == pytest.approx(theirs, abs=0.01)
 
 
+def test_the_effective_number_of_clusters_is_that_of_equal_ones_and_less_of_unequal_ones() -> None:
+    assert Clusters.of(list("aabbcc")).effective == pytest.approx(3)
+    assert Clusters.of(list("aaaab")).effective == pytest.approx(25 / 17)
+
+
+def test_the_jackknife_interval_of_a_mean_is_students() -> None:
+    data = made(clusters=12, columns=1)[:, 0]
+    columns, clusters = {"x": data, "n": np.ones(12)}, Clusters.of([str(i) for i in range(12)])
+    sample = Resampled.of(columns, clusters, rng=generator(0), resamples=1000)
+    ours = sample.jackknife(lambda sums: sums["x"] / sums["n"], alpha=0.05, what="mean")
+    theirs = stats.ttest_1samp(data, 0).confidence_interval(0.95)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+
+
 def test_a_ratio_over_zero_is_undefined() -> None:
     sample = Resampled.of(
         {"a": np.ones(8), "b": np.zeros(8)}, Clusters.of(list("abcdefgh")), rng=generator(0), resamples=1000
