@@ -62,6 +62,8 @@ class FactList(Frozen):
     kind: Literal["facts"] = "facts"
     caption: str
     rows: tuple[tuple[str, Cell], ...]
+    together: bool = False
+    """Short enough to stay on one page."""
 
 
 class Table(Frozen):

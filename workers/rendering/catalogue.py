@@ -11,7 +11,7 @@ from babel.messages.pofile import read_po
 from audit_service.domain.results import Sentence
 from audit_service.domain.sentences import CATALOGUE
 from audit_service.errors import InvalidInput
-from workers.rendering.numbers import MINUS
+from workers.rendering.numbers import MINUS, NO_BREAK
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "report_templates"
 LANGUAGES = ("en", "zh-Hant")
@@ -40,7 +40,8 @@ class Catalogue:
     def say(self, sentence: Sentence) -> str:
         """A sentence of the judge with its numbers, its words of art and its minus signs set."""
         values = {name: self._word(name, value) for name, value in sentence.values.items()}
-        return _HYPHEN_MINUS.sub(MINUS, self.texts[f"said.{sentence.id}"].format_map(values))
+        said = _HYPHEN_MINUS.sub(MINUS, self.texts[f"said.{sentence.id}"].format_map(values))
+        return said.replace(" %", f"{NO_BREAK}%")
 
     def join(self, parts: Iterable[str]) -> str:
         """An enumeration."""

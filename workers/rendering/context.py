@@ -20,7 +20,7 @@ from audit_service.domain.plan import Direction
 from audit_service.domain.results import Sentence, VerdictValue
 from audit_service.domain.sites import ALL, Site
 from workers.rendering import numbers
-from workers.rendering.blocks import Cell, Column, Heading, Paragraph, Row, Table, Tone
+from workers.rendering.blocks import Cell, Column, FactList, Heading, Paragraph, Row, Table, Tone
 from workers.rendering.book import Book
 from workers.rendering.catalogue import Catalogue
 from workers.rendering.evidence import Evidence
@@ -81,7 +81,7 @@ class Context:
     @property
     def level(self) -> str:
         """The confidence level as printed."""
-        return f"{100 * (1 - self.evidence.plan.judging.alpha):g} %"
+        return f"{100 * (1 - self.evidence.plan.judging.alpha):g}{numbers.NO_BREAK}%"
 
     def say(self, sentence: Sentence) -> str:
         """A sentence of the judge; a site's key in it becomes the site's name."""
@@ -93,10 +93,10 @@ class Context:
     def site_name(self, site: Site) -> str:
         """A site in words: kind, layer, head, segment."""
         t = self.t
-        name = t("site.layer", kind=t(f"site.{site.kind}"), layer=str(site.layer))
-        head = "" if site.head is None else ", " + t("chart.head", head=str(site.head))
-        segment = "" if site.segment == ALL else ", " + t("site.segment", segment=site.segment)
-        return f"{name}{head}{segment}"
+        parts = [t("site.layer", kind=t(f"site.{site.kind}"), layer=str(site.layer))]
+        parts += [] if site.head is None else [t("chart.head", head=str(site.head))]
+        parts += [] if site.segment == ALL else [t("site.segment", segment=site.segment)]
+        return t.join(parts)
 
     def verdict(self, value: VerdictValue) -> str:
         return self.t(f"word.verdict.{value}")
@@ -162,7 +162,7 @@ def criterion(value: float, unit: str = "") -> Cell:
     return Cell(text=f"{numbers.criterion(value)} {unit}".strip())
 
 
-SHORT = 700
+SHORT = 900
 """Characters up to which a table stays together: about a third of a page."""
 
 
@@ -183,6 +183,12 @@ def table(
         dense=dense,
         together=sum(len(cell.text) for cells in rows for cell in cells) < SHORT,
     )
+
+
+def fact_list(caption: str, rows: Sequence[tuple[str, Cell]]) -> FactList:
+    """Names and values; a short list stays together."""
+    characters = sum(len(name) + len(value.text) for name, value in rows)
+    return FactList(caption=caption, rows=tuple(rows), together=characters < SHORT)
 
 
 _WIDTHS = {"interval": "17%", "tost_interval": "20%", "clusters": "5%", "p": "9%", "layer": "8%", "head": "8%"}

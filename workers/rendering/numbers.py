@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from audit_service.domain.results import Result
 
-MINUS = "\u2212"
+MINUS, NO_BREAK = "\u2212", "\u00a0"
 _SIGNED = {"nats": 3, "percentage points": 1}
 _PLAIN = {"ratio": 2, "1": 2}
 
@@ -24,7 +24,7 @@ def p_text(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    return _typeset(f"{100 * share:.1f} %")
+    return _typeset(f"{100 * share:.1f}{NO_BREAK}%")
 
 
 def quantity(value: float, unit: str) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from audit_service.domain.manifest import digest
 from audit_service.domain.results import Outcome, Result
 from workers.rendering import numbers
-from workers.rendering.blocks import Block, Cell, Column, Commands, FactList, Paragraph, Section
-from workers.rendering.context import Context, code, count, heading, table, text_cell
+from workers.rendering.blocks import Block, Cell, Column, Commands, Paragraph, Section
+from workers.rendering.context import Context, code, count, fact_list, heading, table, text_cell
 
 SHARDS_SHOWN = 60
 """Above this many the appendix prints their common digest; the attached data list them all."""
@@ -17,9 +17,9 @@ def reproduction(context: Context) -> Section:
     plan, run = evidence.plan, evidence.run
     holds = t("reproduction.holds" if evidence.digests_hold else "reproduction.broken")
     listed = [[shard.key, shard.digest] for shard in sorted(evidence.shards, key=lambda shard: shard.key)]
-    digests = FactList(
-        caption=t("reproduction.digests"),
-        rows=(
+    digests = fact_list(
+        t("reproduction.digests"),
+        (
             (t("reproduction.plan"), code(plan.digest)),
             (t("reproduction.model"), code(plan.model.digest)),
             (t("reproduction.pairs"), code(plan.pair_set.digest)),
@@ -154,5 +154,5 @@ def glossary(context: Context) -> Section:
         id="glossary",
         number="C",
         title=t("glossary.title"),
-        blocks=(FactList(caption=t("glossary.caption"), rows=rows),),
+        blocks=(fact_list(t("glossary.caption"), rows),),
     )

@@ -2,8 +2,8 @@
 
 from audit_service.domain.results import Level, LintFinding, Verdict, VerdictValue
 from workers.rendering import numbers
-from workers.rendering.blocks import Block, Bullets, Callout, Cell, Column, FactList, Paragraph, Section
-from workers.rendering.context import WORST_FIRST, Context, code, heading, note, table, text_cell, tone_of
+from workers.rendering.blocks import Block, Bullets, Callout, Cell, Column, Paragraph, Section
+from workers.rendering.context import WORST_FIRST, Context, code, fact_list, heading, note, table, text_cell, tone_of
 from workers.rendering.sections.subject import not_measured
 
 
@@ -103,9 +103,9 @@ def findings(context: Context) -> Section:
     blocks.append(heading(t("findings.records"), "findings-records"))
     records = ("mitigation", "previous", "exceptions")
     blocks.append(
-        FactList(
-            caption=t("findings.records"),
-            rows=tuple((t(f"findings.{name}"), text_cell(t(f"findings.{name}.none"))) for name in records),
+        fact_list(
+            t("findings.records"),
+            tuple((t(f"findings.{name}"), text_cell(t(f"findings.{name}.none"))) for name in records),
         )
     )
     return Section(id="findings", number="10", title=t("findings.title"), blocks=tuple(blocks))
@@ -124,10 +124,10 @@ def _severity(context: Context) -> Block:
 def _item(context: Context, index: int, verdict: Verdict) -> Block:
     t, behavior = context.t, context.evidence.plan.behavior
     threshold = numbers.criterion(behavior.threshold.gap_nats)
-    return FactList(
-        caption=t("findings.item", number=str(index), form=verdict.scope, verdict=context.verdict(verdict.value)),
-        rows=(
-            (t("findings.condition"), text_cell(" ".join(context.say(reason) for reason in verdict.reasons))),
+    return fact_list(
+        t("findings.item", number=str(index), form=verdict.scope, verdict=context.verdict(verdict.value)),
+        (
+            (t("findings.condition"), text_cell(t.sentences(context.say(reason) for reason in verdict.reasons))),
             (t("findings.criterion"), text_cell(t("findings.criterion.value", threshold=threshold))),
             (t("findings.cause"), text_cell(t("findings.cause.value"))),
             (t("findings.effect"), text_cell(t("findings.effect.value"))),

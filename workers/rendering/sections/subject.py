@@ -12,20 +12,19 @@ from workers.rendering.blocks import (
     Callout,
     Cell,
     Column,
-    FactList,
     Paragraph,
     PromptText,
     Section,
 )
-from workers.rendering.context import Context, code, count, criterion, heading, note, table, text_cell
+from workers.rendering.context import Context, code, count, criterion, fact_list, heading, note, table, text_cell
 from workers.rendering.sections.front import must_say
 
 
 def scope(context: Context) -> Section:
     t, plan = context.t, context.evidence.plan
-    inside = FactList(
-        caption=t("scope.inside"),
-        rows=(
+    inside = fact_list(
+        t("scope.inside"),
+        (
             (t("scope.model"), text_cell(f"{plan.model.name} {plan.model.version}")),
             (t("scope.decision"), text_cell(plan.behavior.decision)),
             (
@@ -63,9 +62,9 @@ def scope(context: Context) -> Section:
 def model(context: Context) -> Section:
     t, identity = context.t, context.evidence.plan.model
     verified = t("model.verified") if context.evidence.model_verified else t("model.not_verified")
-    facts = FactList(
-        caption=t("model.caption"),
-        rows=(
+    facts = fact_list(
+        t("model.caption"),
+        (
             (t("model.name"), text_cell(identity.name)),
             (t("model.version"), text_cell(identity.version)),
             (t("model.architecture"), code(identity.architecture)),
@@ -117,7 +116,7 @@ def behavior(context: Context) -> Section:
             for form in registered.forms
         ],
     )
-    facts = FactList(caption=t("behavior.caption"), rows=tuple(rows))
+    facts = fact_list(t("behavior.caption"), tuple(rows))
     return Section(id="behavior", number="3", title=t("behavior.title"), blocks=(facts, attributes, forms))
 
 
@@ -159,7 +158,7 @@ def criteria(context: Context) -> Section:
         id="criteria",
         number="4",
         title=t("criteria.title"),
-        blocks=(status, FactList(caption=t("criteria.caption"), rows=rows)),
+        blocks=(status, fact_list(t("criteria.caption"), rows)),
     )
 
 
@@ -187,9 +186,9 @@ def datasheet(context: Context) -> Section:
     t, pair_set = context.t, context.evidence.pair_set
     note_text = context.evidence.plan.behavior.deployment_note
     blocks: list[Block] = [
-        FactList(
-            caption=t("datasheet.caption"),
-            rows=(
+        fact_list(
+            t("datasheet.caption"),
+            (
                 (t("datasheet.name"), text_cell(pair_set.name)),
                 (t("datasheet.digest"), code(pair_set.digest)),
                 (t("datasheet.pairs"), text_cell(f"{len(pair_set.pairs):,}")),
