@@ -111,15 +111,17 @@ class Machine:
         """Where the API answers, once it does."""
 
     def start(self) -> None:
-        """Start both and wait until the API answers.
+        """Start both and wait until they answer.
 
         Raises:
-            Unavailable: the API does not come up; its log says why.
+            Unavailable: one does not come up; its log says why.
         """
         for name in COMMANDS:
             self._start(name)
-        if not wait_until(self._answers, seconds=START_SECONDS):
-            raise Unavailable("The API does not start.", remedy=f"Read {self.log('api')}.")
+        self._await("api", lambda: running(self._settings) is not None)
+        self._await("worker", lambda: bool(dispatch.celery().control.ping(timeout=0.5)))
+        address = running(self._settings)
+        self.url = address.url if address else ""
 
     def stop(self) -> None:
         """End both, the worker first, so that what it still saves is seen."""
@@ -139,14 +141,16 @@ class Machine:
 
     def _start(self, name: str) -> None:
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self._children[name] = start([sys.executable, "-m", "audit_service", *COMMANDS[name]], log=self.log(name))
+        # -P: what lies in the present directory must not stand in for what is installed.
+        command = [sys.executable, "-P", "-m", "audit_service", *COMMANDS[name]]
+        self._children[name] = start(command, log=self.log(name))
 
-    def _answers(self) -> bool:
-        if self._children["api"].failed():
-            raise Unavailable("The API ended at once.", remedy=f"Read {self.log('api')}.")
-        address = running(self._settings)
-        self.url = address.url if address else ""
-        return address is not None
+    def _await(self, name: str, answers: Callable[[], bool]) -> None:
+        def settled() -> bool:
+            return self._children[name].failed() or answers()
+
+        if not wait_until(settled, seconds=START_SECONDS) or self._children[name].failed():
+            raise Unavailable(f"The {name} does not start.", remedy=f"Read {self.log(name)}.")
 
 
 COMMANDS = {"api": ["serve"], "worker": ["worker", "--beat"]}
