@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from audit_service.domain.auditfile import DEMO_MODEL
 from audit_service.errors import InvalidModel, Unavailable
 from workers import demo_model as module
 from workers.demo_model import ensure_demo_model
@@ -105,4 +106,4 @@ def test_two_at_once_make_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         thread.start()
     for thread in threads:
         thread.join()
-    assert made == [tmp_path / "models" / module.NAME]
+    assert made == [tmp_path / "models" / DEMO_MODEL]
