@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ from audit_service.errors import DatabaseDown, StorageFull
 
 USER = DATABASE = "audit"
 _START_SECONDS = 60
+_FAST_SHUTDOWN = signal.SIGINT
+"""On SIGTERM PostgreSQL would wait until every client has left."""
 
 
 def start_postgres(data_dir: Path, *, port: int, password: str, identity: Identity) -> Child:
@@ -30,11 +33,12 @@ def start_postgres(data_dir: Path, *, port: int, password: str, identity: Identi
     if _major(cluster) is None:
         _initialise(cluster, binaries=binaries, password=password, identity=identity)
     identity.own(cluster)
-    if not end_orphan(cluster / "postmaster.pid", folder=cluster):
+    if not end_orphan(cluster / "postmaster.pid", folder=cluster, stop_signal=_FAST_SHUTDOWN):
         raise DatabaseDown(
             f"A PostgreSQL of an earlier start still works in {cluster}.", remedy="End it, and start again."
         )
-    child = start(_command(cluster, binaries=binaries, port=port, identity=identity), log=log, **_options(identity))
+    command = _command(cluster, binaries=binaries, port=port, identity=identity)
+    child = start(command, log=log, stop_signal=_FAST_SHUTDOWN, **_options(identity))
     try:
         _await_ready(child, port=port, password=password)
         _make_database(port=port, password=password)

@@ -12,23 +12,24 @@ from typing import Any
 
 import psutil
 
-_WATCH = 'read -r _; kill -INT "$1"'
+_WATCH = 'read -r _; kill -"$1" "$2"'
 _STOP_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running server and the watchdog that interrupts it when this process is gone."""
+    """A running server and the watchdog that ends it when this process is gone."""
 
     process: subprocess.Popen[bytes]
     watchdog: subprocess.Popen[bytes]
     log: Path
     log_start: int
     """Length of the log before this start."""
+    stop_signal: signal.Signals
 
     def stop(self) -> None:
         """Ask for a clean shutdown, wait for it, and only then insist."""
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(self.stop_signal)
         try:
             self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -53,14 +54,21 @@ class Child:
         self.watchdog.communicate()
 
 
-def start(command: list[str], *, log: Path, stdin: bytes = b"", **options: Any) -> Child:  # noqa: ANN401 - Popen's own
+def start(
+    command: list[str],
+    *,
+    log: Path,
+    stdin: bytes = b"",
+    stop_signal: signal.Signals = signal.SIGTERM,
+    **options: Any,  # noqa: ANN401 - Popen's own
+) -> Child:
     """Start a server in a session of its own, so that Ctrl-C in the terminal reaches us first."""
     with log.open("ab") as output:
         log_start = output.tell()
         process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True, **options
         )
-    child = Child(process, _watch(process.pid), log, log_start)
+    child = Child(process, _watch(process.pid, stop_signal), log, log_start, stop_signal)
     assert process.stdin is not None  # noqa: S101 - asked for above
     try:
         process.stdin.write(stdin)
@@ -70,14 +78,14 @@ def start(command: list[str], *, log: Path, stdin: bytes = b"", **options: Any) 
     return child
 
 
-def _watch(pid: int) -> subprocess.Popen[bytes]:
+def _watch(pid: int, stop_signal: signal.Signals) -> subprocess.Popen[bytes]:
     """A shell that waits for our end of its input to close, which the kernel does even after SIGKILL.
 
     A parent-death signal of the kernel would be Linux only, is lost when the child changes its user, and comes when
     the starting thread ends, which need not be the end of the process.
     """
     watchdog = subprocess.Popen(  # noqa: S603
-        ["/bin/sh", "-c", _WATCH, "audit-service-watchdog", str(pid)],
+        ["/bin/sh", "-c", _WATCH, "audit-service-watchdog", str(stop_signal.value), str(pid)],
         stdin=subprocess.PIPE,
         bufsize=0,
         stdout=subprocess.DEVNULL,
@@ -101,7 +109,7 @@ def wait_until(ready: Callable[[], bool], *, seconds: float) -> bool:
     return True
 
 
-def end_orphan(pid_file: Path, *, folder: Path) -> bool:
+def end_orphan(pid_file: Path, *, folder: Path, stop_signal: signal.Signals = signal.SIGTERM) -> bool:
     """End a server that outlived its parent in this folder; False when it will not go.
 
     A pid file left by a crash may name another program by now: only a process that works in the folder is ours.
@@ -109,7 +117,7 @@ def end_orphan(pid_file: Path, *, folder: Path) -> bool:
     try:
         process = psutil.Process(int(pid_file.read_text().split()[0]))
         if Path(process.cwd()) == folder.resolve():
-            process.send_signal(signal.SIGINT)
+            process.send_signal(stop_signal)
             process.wait(_STOP_SECONDS)
     except psutil.TimeoutExpired:
         return False
