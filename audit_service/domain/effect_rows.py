@@ -1,37 +1,54 @@
 """The rows of causal tracing: each site's effect with its bounds, by key (METHOD.md section 4)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from audit_service.domain.cells import EffectTable
 from audit_service.domain.effects import Columns, SiteEffects, placebo_floor
-from audit_service.domain.plan import Direction
+from audit_service.domain.interplay import Asymmetry, Part
+from audit_service.domain.plan import Direction, Judging
 from audit_service.domain.results import Result, Sentence
 from audit_service.domain.rows import count, plain, row
 from audit_service.domain.sentences import say
-from audit_service.domain.uncertainty import BCA_BELOW, Estimate, level
+from audit_service.domain.stability import (
+    Halves,
+    Spread,
+    held_out,
+    leading_count,
+    overlap,
+    rank_intervals,
+    ranks,
+    split_half,
+)
+from audit_service.domain.uncertainty import BCA_BELOW, Estimate, benjamini_hochberg, generator, level
+
+FEWEST_SITES = 4
+"""Below this an order of sites says nothing."""
 
 
-def effect_rows(effects: SiteEffects, *, placebo: EffectTable, alpha: float) -> Iterator[Result]:
-    """Every number of one form and direction; ``placebo`` holds its measured placebo pairs."""
-    key = prefix(effects.table)
+def effect_rows(effects: SiteEffects, *, key: str, placebo: EffectTable, judging: Judging) -> Iterator[Result]:
+    """Every number of one form and direction under ``key``; ``placebo`` holds its measured placebo pairs."""
+    alpha = judging.alpha
     yield count(f"{key}.pairs", len(effects.table.pairs), "contrast pairs traced and measured")
     yield count(f"{key}.clusters", effects.clusters, "clusters traced")
     yield row(f"{key}.total_effect", effects.total, unit="nats", n=effects.clusters)
     floor = float(placebo_floor(placebo).max()) if placebo.pairs and placebo.sites else None
     method = "largest |mean effect| of a site over the placebo pairs"
     yield plain(f"{key}.placebo_floor", floor, unit="nats", method=method, n=len(placebo.pairs) or None)
-    yield from _sites(effects, key, alpha)
+    yield from site_rows(effects, key=key, alpha=alpha)
     named = None if effects.test is None else float(len(named_sites(effects, alpha=alpha)))
     yield plain(f"{key}.named_sites", named, unit="count", method="sites with max-T p below alpha")
+    if effects.test is not None:
+        yield from _stability(effects, key=key, judging=judging)
 
 
 def prefix(table: EffectTable) -> str:
     return f"{table.form}.{table.direction}"
 
 
-def _sites(effects: SiteEffects, key: str, alpha: float) -> Iterator[Result]:
+def site_rows(effects: SiteEffects, *, key: str, alpha: float) -> Iterator[Result]:
+    """Raw effect, normalised effect and max-T p of each site."""
     kind = "BCa" if effects.clusters < BCA_BELOW else "percentile"
     interval, test = f"cluster bootstrap {kind} {level(alpha)}", effects.test
     for index, site in enumerate(effects.table.sites):
@@ -42,6 +59,64 @@ def _sites(effects: SiteEffects, key: str, alpha: float) -> Iterator[Result]:
         yield row(f"{key}.{site.key}.normalised", normalised, unit="ratio", n=effects.clusters)
         adjusted = None if test is None else float(test.adjusted[index])
         yield plain(f"{key}.{site.key}.p_maxt", adjusted, unit="p", method="sign flips of clusters; max-T over sites")
+
+
+def _stability(effects: SiteEffects, *, key: str, judging: Judging) -> Iterator[Result]:
+    """How far the order of the sites may be trusted; needs clusters enough for a test."""
+    sites, alpha = effects.table.sites, judging.alpha
+    if effects.test is None or len(sites) < FEWEST_SITES:
+        return
+    leading = leading_count(len(sites))
+    yield from _screened(effects, key=key, alpha=alpha)
+    places = ranks(effects.raw.value)
+    first, last = rank_intervals(effects.draws, alpha=alpha)
+    for index in np.flatnonzero(places <= leading):
+        method = f"rank by size; cluster bootstrap {level(alpha)}"
+        place = Estimate(float(places[index]), float(first[index]), float(last[index]), method)
+        yield row(f"{key}.{sites[index].key}.rank", place, unit="1", n=effects.clusters)
+    method = f"Jaccard overlap of the {leading} leading sites with those of each resample; 95 % of the resamples"
+    yield _spread(f"{key}.topk_jaccard", overlap(effects.raw.value, effects.draws), method, unit="share")
+    rng = generator(judging.seed, key, "halves")
+    halves = Halves.of(effects.sums, effects.sizes, rng=rng)
+    method = "Spearman correlation of the effects in two halves of the clusters; 95 % of the splits"
+    yield _spread(f"{key}.split_half", split_half(halves), method, unit="1")
+    control = held_out(halves, rng=rng)
+    method = f"mean effect, in one half, of the {leading} sites that lead in the other; 95 % of the splits"
+    yield _spread(f"{key}.leading_held_out", control.leading, method, unit="nats", p_value=control.p_value)
+    method = f"the same for {leading} random sites; 95 % of the splits"
+    yield _spread(f"{key}.random_site_null", control.random, method, unit="nats")
+
+
+def _screened(effects: SiteEffects, *, key: str, alpha: float) -> Iterator[Result]:
+    """The sites that a screening by false discovery rate would keep, and how many there are."""
+    if effects.test is None:
+        return
+    q_values = benjamini_hochberg(effects.test.raw)
+    kept = np.flatnonzero(q_values < alpha)
+    yield count(f"{key}.screened_sites", len(kept), "sites with Benjamini-Hochberg q below alpha, for screening only")
+    for index in kept:
+        site, q = effects.table.sites[index], float(q_values[index])
+        yield plain(f"{key}.{site.key}.q_bh", q, unit="p", method="sign flips; Benjamini-Hochberg, for screening only")
+
+
+def _spread(key: str, spread: Spread | None, method: str, *, unit: str, p_value: float | None = None) -> Result:
+    if spread is None:
+        return row(key, Estimate(None, None, None, method, "reason.undefined"), unit=unit)
+    return row(key, Estimate(*spread, method), unit=unit, p_value=p_value)
+
+
+def asymmetry_rows(form: str, table: EffectTable, found: Sequence[Asymmetry]) -> Iterator[Result]:
+    """What the two directions say about each named site, beside each other."""
+    for one in found:
+        yield row(f"{form}.asymmetry.{table.sites[one.site].key}", one.difference, unit="ratio")
+
+
+def asymmetry_statements(form: str, table: EffectTable, found: Sequence[Asymmetry]) -> Iterator[Sentence]:
+    """The sites of which an asymmetry is shown, in words."""
+    for one in found:
+        if one.part is not Part.EVEN:
+            site = table.sites[one.site].key
+            yield say(f"effects.{one.part}", form=form, site=site, sufficient=one.sufficient, needed=one.needed)
 
 
 def _estimate(columns: Columns | None, index: int, method: str) -> Estimate:

@@ -25,6 +25,9 @@ from audit_service.domain.uncertainty import (
     sign_flip,
 )
 
+RANKED = 1000
+"""Rankings are compared over this many resamples at most; each costs a sort of all sites."""
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -50,7 +53,11 @@ class SiteEffects:
     """None when refused: the interval of the denominator includes 0 or does not exist."""
     test: FlipTest | None
     draws: NDArray[np.float32]
-    """[resample, site] mean effects of resampled clusters, for ranks and overlaps."""
+    """[resample, site] mean effects of some resamples of clusters, for ranks and overlaps."""
+    sums: Array
+    """[cluster, site] effects"""
+    sizes: Array
+    """[cluster] pairs"""
 
 
 def site_effects(table: EffectTable, *, alpha: float, resamples: int, seed: int) -> SiteEffects:
@@ -76,7 +83,9 @@ def site_effects(table: EffectTable, *, alpha: float, resamples: int, seed: int)
         if excludes_zero(total)
         else None,
         test,
-        drawn[:, :-2] / drawn[:, -2:-1],
+        drawn[:RANKED, :-2] / drawn[:RANKED, -2:-1],
+        sums[:, :-2],
+        sums[:, -2],
     )
 
 

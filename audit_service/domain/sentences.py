@@ -89,6 +89,14 @@ CATALOGUE: Final[dict[str, str]] = {
         "{form}, {direction}: {named} of {sites} sites have an effect after correction for looking at all of them; the "
         "largest is {site} ({effect:+.3f} nats)."
     ),
+    "effects.or_like": (
+        "{form}: {site} suffices for {sufficient:.0%} of the total effect but is needed for {needed:.0%} only: "
+        "something else can stand in for it (OR-like)."
+    ),
+    "effects.and_like": (
+        "{form}: {site} is needed for {needed:.0%} of the total effect but suffices for {sufficient:.0%} only: it "
+        "works together with something else (AND-like)."
+    ),
     "effects.none": "{form}, {direction}: no site has an effect after correction for looking at all {sites} of them.",
     "effects.few": "{form}, {direction}: only {clusters} clusters were traced, too few to name a site.",
     "effects.not_traced": "{form}, {direction}: no pair was traced.",
