@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "report_templates"
-PDF_UA = b"""<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about="" xmlns:pdfuaid="http://www.aiim.org/pdfua/ns/id/" pdfuaid:part="1"/>
+PDF_UA = b"""<rdf:Description rdf:about="" xmlns:pdfuaid="http://www.aiim.org/pdfua/ns/id/" pdfuaid:part="1"/>
 <rdf:Description rdf:about="" xmlns:pdfaExtension="http://www.aiim.org/pdfa/ns/extension/"
  xmlns:pdfaSchema="http://www.aiim.org/pdfa/ns/schema#" xmlns:pdfaProperty="http://www.aiim.org/pdfa/ns/property#">
 <pdfaExtension:schemas><rdf:Bag><rdf:li rdf:parseType="Resource">
@@ -26,7 +25,7 @@ PDF_UA = b"""<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <pdfaProperty:description>Part of ISO 14289 that the file keeps</pdfaProperty:description>
 </rdf:li></rdf:Seq></pdfaSchema:property>
 </rdf:li></rdf:Bag></pdfaExtension:schemas>
-</rdf:Description></rdf:RDF>"""
+</rdf:Description>"""
 """PDF/A asks that a schema it does not know describes itself."""
 
 
@@ -89,7 +88,6 @@ def render(order: dict[str, Any]) -> bytes:
     document = HTML(string=order["html"], base_url=TEMPLATES.as_uri() + "/", url_fetcher=OwnAssets()).render(
         attachments=[attachment], pdf_variant="pdf/a-3a"
     )
-    document.metadata.xmp_metadata.append(PDF_UA)
     pdf: bytes = document.write_pdf(
         attachments=[attachment],
         pdf_variant="pdf/a-3a",
@@ -100,13 +98,24 @@ def render(order: dict[str, Any]) -> bytes:
 
 
 def finish(_: object, pdf: Any) -> None:  # noqa: ANN401 - a pydyf.PDF
-    """What the standards ask beyond the library: readable metadata, and a description on each link."""
+    """What the standards ask beyond the library: readable metadata that names PDF/UA, and described links."""
     for item in pdf.objects:
-        extra = getattr(item, "extra", {})
-        if extra.get("Type") == "/Metadata":
-            item.compress = False
-        if isinstance(item, dict) and item.get("Subtype") == "/Link" and "Contents" not in item:
+        if hasattr(item, "stream"):
+            finish_stream(item)
+        elif isinstance(item, dict) and item.get("Subtype") == "/Link" and "Contents" not in item:
             item["Contents"] = "(Link to a section of this document)"
+
+
+def finish_stream(stream: Any) -> None:  # noqa: ANN401 - a pydyf.Stream
+    """Metadata stay readable; no stream ends in a carriage return, which readers take for part of the line end."""
+    if stream.extra.get("Type") == "/Metadata":
+        stream.compress = False
+        stream.stream = [part.replace(b"</rdf:RDF>", PDF_UA + b"</rdf:RDF>") for part in stream.stream]
+    if stream.data.endswith(b"\r\nendstream"):
+        if stream.compress:
+            stream.compress = False
+        else:
+            stream.stream.append(b"")  # one byte after the end of compressed data, which decoders pass over
 
 
 def main() -> None:
