@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from audit_service.db.handles import WriteSession, after_commit
 from audit_service.errors import BrokerDown
@@ -18,6 +19,7 @@ GPU = "gpu"
 CPU = "cpu"
 REAP_EVERY_S = 10.0
 _ASKED = "broker_asked"
+_UNREACHABLE = (OperationalError, RedisError, OSError)
 
 
 class Task(StrEnum):
@@ -91,14 +93,14 @@ def waiting(queue: str) -> int:
     try:
         with celery().connection_for_write() as connection, connection.channel() as channel:
             return int(channel.queue_declare(queue).message_count)
-    except (OperationalError, OSError) as error:
+    except _UNREACHABLE as error:
         raise _broker_down() from error
 
 
 def _send(task: Task, ids: tuple[str, ...]) -> None:
     try:
         celery().send_task(task.value, args=ids)
-    except (OperationalError, OSError):
+    except _UNREACHABLE:
         # The rows are committed and say what is to be done: the reaper sends the message again.
         log.warning("broker down, %s %s is sent later", task, ids)
 

@@ -25,7 +25,7 @@ def run(engine: Engine) -> None:
 def plain_types(kind: str, item: Any, _: Any) -> str | Literal[False]:  # noqa: ANN401 - Alembic's hook
     """A migration names database types only: our classes change, what was migrated does not."""
     if kind == "type" and isinstance(item, Value):
-        return "postgresql.JSONB()"
+        return "postgresql.JSON()"
     if kind == "type" and isinstance(item, Enum):
         return f"sa.String({item.length})"
     return False

@@ -9,7 +9,7 @@ from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import BehaviorVersionRow, PlanRow
 from audit_service.domain.cost import estimate
 from audit_service.domain.plan import Plan
-from audit_service.domain.planning import compose
+from audit_service.domain.planning import changed_after, compose
 from audit_service.domain.shards import shards
 from audit_service.errors import NotFound
 from audit_service.pairsets import repository as pairs
@@ -60,4 +60,4 @@ def _with_history(session: ReadSession, terms: Plan, behavior: BehaviorVersionRo
     seen = repository.plan_seen_last(session, model_digest=terms.model.digest, behavior_id=behavior.behavior_id)
     if seen is None:
         return terms
-    return terms.model_copy(update={"exploratory": True, "predecessor": seen.digest})
+    return changed_after(terms, seen.content)

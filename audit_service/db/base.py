@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy import DateTime, Dialect, Enum, MetaData, TypeDecorator, Uuid, func
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 R = TypeVar("R")
@@ -59,9 +59,9 @@ class Ensured(NamedTuple, Generic[R]):
 
 
 class Value(TypeDecorator[Any]):
-    """A domain value in a JSONB column: goes in and comes out as its own class."""
+    """A domain value as its own class, in a JSON column: JSONB would give back its tables in another order."""
 
-    impl = JSONB(none_as_null=True)
+    impl = JSON(none_as_null=True)
     cache_ok = True
 
     def __init__(self, kind: type[BaseModel]) -> None:

@@ -1,8 +1,11 @@
-"""Prompt pairs generated from a behavior's templates. The same behavior always gives the same pairs."""
+"""Prompt pairs generated from a behavior's templates. The same behavior always gives the same pairs.
+
+The behavior's digest does not know the order of its tables' entries, so nothing here follows it: names are sorted.
+"""
 
 import random
 from collections.abc import Iterator, Mapping
-from itertools import chain, islice, zip_longest
+from itertools import islice, zip_longest
 from string import Formatter
 from typing import NamedTuple
 
@@ -26,8 +29,8 @@ def generate(behavior: Behavior) -> PairSet:
         _pair(behavior, form=form, attribute=attribute, template=template, profile=profile, cues=cues)
         for form in behavior.forms
         for attribute in behavior.attributes
-        for template in behavior.templates
-        for profile in behavior.profiles
+        for template in sorted(behavior.templates)
+        for profile in sorted(behavior.profiles)
         for cues in cue_pairs(
             attribute, placebo_per_group=behavior.pairing.placebo_pairs_per_group, seed=behavior.pairing.seed
         )
@@ -46,10 +49,10 @@ def cue_pairs(attribute: Attribute, *, placebo_per_group: int, seed: int) -> tup
 
 def _contrasts(attribute: Attribute, seed: int) -> Iterator[CuePair]:
     reference = attribute.reference
-    for group in attribute.groups:
+    for group in sorted(attribute.groups):
         if group == reference:
             continue
-        for stratum in attribute.groups[reference]:
+        for stratum in sorted(attribute.groups[reference]):
             ours = _shuffled(attribute, reference, stratum, seed)
             theirs = _shuffled(attribute, group, stratum, seed)
             for one, other in zip(ours, theirs, strict=False):
@@ -57,9 +60,9 @@ def _contrasts(attribute: Attribute, seed: int) -> Iterator[CuePair]:
 
 
 def _placebos(attribute: Attribute, per_group: int, seed: int) -> Iterator[CuePair]:
-    for group, strata in attribute.groups.items():
+    for group in sorted(attribute.groups):
         columns = []
-        for stratum in strata:
+        for stratum in sorted(attribute.groups[group]):
             cues = _shuffled(attribute, group, stratum, seed)
             columns.append(list(zip(cues[::2], cues[1::2], strict=False)))
         # Strata take turns, so that a small number of placebo pairs still covers each of them.
@@ -97,7 +100,7 @@ def _pair(behavior: Behavior, *, form: Form, attribute: Attribute, template: str
 def _held_fixed(behavior: Behavior, varied: Attribute) -> dict[str, str]:
     """While one attribute varies, the others stay at the first cue of their reference group."""
     return {
-        other.placeholder: next(chain.from_iterable(other.groups[other.reference].values()))
+        other.placeholder: next(cue for _, cues in sorted(other.groups[other.reference].items()) for cue in cues)
         for other in behavior.attributes
         if other is not varied
     }

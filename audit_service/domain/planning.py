@@ -25,6 +25,13 @@ def compose(model: ModelIdentity, behavior: Behavior, pair_set: PairSet, *, trac
     return Plan(model=model, behavior=behavior, pair_set=identity, tracing=tracing, judging=judging)
 
 
+def changed_after(terms: Plan, seen: Plan) -> Plan:
+    """The terms as an exploratory plan, because the results of another one were seen before they were set."""
+    # Not model_copy: a copy would keep the digest of the terms.
+    content = {name: getattr(terms, name) for name in Plan.model_fields}
+    return Plan(**content | {"exploratory": True, "predecessor": seen.digest})
+
+
 def _foreign_pairs(behavior: Behavior, pair_set: PairSet) -> Iterator[str]:
     forms = {form.name: form.kind for form in behavior.forms}
     groups = {attribute.name: set(attribute.groups) for attribute in behavior.attributes}

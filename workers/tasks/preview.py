@@ -105,4 +105,4 @@ def _save(
     with worker.database.writing() as session:
         row = session.get_one(PreviewRow, preview_id)
         row.state, row.reason = state, reason
-        row.content = None if content is None else content.model_dump(mode="json")
+        row.content = content

@@ -1,14 +1,12 @@
 """Pair sets, their pairs as rows (a shard reads only its own), and previews against a model."""
 
-from typing import Any
-
 from sqlalchemy import ForeignKey, Integer, Text, UniqueConstraint
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from audit_service.db.base import Base, Id, Identified, Value, choice
 from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairs import Pair
+from audit_service.domain.preview import Preview
 
 
 class PairSetRow(Identified, Base):
@@ -44,4 +42,4 @@ class PreviewRow(Identified, Base):
     state: Mapped[PreviewState] = mapped_column(choice(PreviewState), default=PreviewState.QUEUED)
     reason: Mapped[str | None] = mapped_column(Text)
     """Why it failed, with the remedy."""
-    content: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    content: Mapped[Preview | None] = mapped_column(Value(Preview))

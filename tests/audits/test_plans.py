@@ -1,0 +1,124 @@
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from audit_service.audits import lifecycle
+from audit_service.db.handles import Database
+from audit_service.db.tables import VerdictRow
+from audit_service.domain.lifecycle import RunState
+from audit_service.domain.manifest import digest
+from audit_service.domain.plan import Plan
+from audit_service.domain.results import Judgement, Sentence, Verdict, VerdictValue
+from tests.service import Audit
+
+JUDGEMENT = Judgement(
+    verdict=Verdict(scope="behavior", value=VerdictValue.PASS, reasons=(Sentence(id="verdict.pass"),)),
+    forms=(),
+    results=(),
+    protocol=(),
+    controls=(),
+)
+
+
+def judge(database: Database, run_id: str) -> None:
+    """The run gets as far as its verdict."""
+    with database.writing() as session:
+        for state in (RunState.RUNNING, RunState.JUDGING, RunState.REPORTING):
+            lifecycle.move(session, run_id, state, by="test")
+        session.add(VerdictRow(run_id=run_id, value=VerdictValue.PASS, judgement=JUDGEMENT, digest=digest(JUDGEMENT)))
+
+
+def parts(audit: Audit) -> dict[str, Any]:
+    return {
+        "model_version_id": audit.model()["id"],
+        "behavior_version_id": audit.behavior()["id"],
+        "pair_set_id": audit.pair_set()["id"],
+        "judging": {"delta_nats": 0.1},
+    }
+
+
+def test_a_plan_is_frozen_under_the_digest_of_its_content(api: TestClient, audit: Audit) -> None:
+    made = audit.plan()
+    plan = Plan.model_validate(made["content"], strict=False)
+    assert made["digest"] == plan.digest
+    assert plan.pair_set.digest == audit.pair_set()["digest"]
+    assert plan.model.digest == audit.model()["digest"]
+    assert api.get(f"/v1/plans/{made['id']}").json() == made
+    assert api.get("/v1/plans").json()["items"] == [made]
+
+
+def test_a_plan_knows_its_cost(audit: Audit) -> None:
+    cost = audit.plan()["cost"]
+    sites = 3 * 2 * 3 + 2 * 3  # three kinds x two layers x three segments, and each head once
+    traced = 2 * 2 * (12 + 2)  # two forms x two directions x the traced pairs
+    prompts = cost["forward_passes"] - traced * (2 + sites)
+    assert 0 < prompts <= 2 * audit.pair_set()["count"]
+    assert cost["seconds"] >= 0
+    assert cost["memory_bytes"] == 40 * 4 * 1.5
+
+
+def test_the_same_terms_are_the_same_plan(api: TestClient, audit: Audit) -> None:
+    first = audit.plan()
+    again = api.post("/v1/plans", json=parts(audit))
+    assert again.status_code == 200
+    assert again.json() == first
+    assert audit.plan(alpha=0.01)["id"] != first["id"]
+
+
+def test_a_plan_over_a_changed_model_is_refused_and_the_file_is_named(
+    api: TestClient, audit: Audit, model_folder: Path
+) -> None:
+    wanted = parts(audit)
+    (model_folder / "config.json").write_text("{}")
+    answer = api.post("/v1/plans", json=wanted)
+    assert answer.status_code == 409
+    assert answer.json()["type"] == "urn:audit-service:model-changed"
+    assert [found["detail"] for found in answer.json()["errors"]] == ["config.json: changed"]
+    assert api.get("/v1/plans").json()["items"] == []
+
+
+def test_pairs_of_another_behavior_are_refused(api: TestClient, audit: Audit) -> None:
+    csv = "attribute,reference_group,comparison_group,reference_prompt,comparison_prompt\nage,old,young,Old,Young\n"
+    pair_set = api.post("/v1/pair-sets/upload?name=x&format=csv", content=csv).json()
+    answer = api.post("/v1/plans", json=parts(audit) | {"pair_set_id": pair_set["id"]})
+    assert answer.status_code == 422
+    assert any("no group 'old' of 'age'" in found["detail"] for found in answer.json()["errors"])
+
+
+def test_segments_that_no_pair_has_are_refused(api: TestClient, audit: Audit) -> None:
+    answer = api.post("/v1/plans", json=parts(audit) | {"tracing": {"segments": ["cue", "middle"]}})
+    assert answer.status_code == 422
+    assert "'middle'" in answer.json()["errors"][0]["detail"]
+
+
+def test_terms_that_change_after_a_verdict_was_seen_are_exploratory(audit: Audit, database: Database) -> None:
+    first = audit.plan()
+    before = audit.plan(alpha=0.01)
+    assert (before["exploratory"], before["predecessor"]) == (False, None)
+    judge(database, audit.run()["id"])
+    after = audit.plan(alpha=0.02)
+    assert (after["exploratory"], after["predecessor"]) == (True, first["digest"])
+    assert after["digest"] == Plan.model_validate(after["content"], strict=False).digest
+    assert audit.plan(alpha=0.02) == after
+
+
+def test_a_plan_repeated_after_its_verdict_stays_what_it_was(audit: Audit, database: Database) -> None:
+    first = audit.plan()
+    judge(database, audit.run()["id"])
+    assert audit.plan() == first
+
+
+def test_the_same_terms_on_a_new_model_are_a_revalidation_and_not_exploratory(
+    api: TestClient, audit: Audit, database: Database, model_folder: Path
+) -> None:
+    judge(database, audit.run()["id"])
+    wanted = parts(audit)
+    (model_folder / "tokenizer.json").write_text('{"retrained": 1}')
+    made = audit.create("plans", wanted | {"model_version_id": audit.model(version="2")["id"]})
+    assert (made["exploratory"], made["predecessor"]) == (False, None)
+
+
+def test_a_part_that_is_not_there_is_404(api: TestClient, audit: Audit) -> None:
+    missing = {"pair_set_id": "01936f5e-7c1a-7a3e-8f00-0242ac120002"}
+    assert api.post("/v1/plans", json=parts(audit) | missing).status_code == 404
