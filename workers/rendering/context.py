@@ -83,6 +83,11 @@ class Context:
         """The confidence level as printed."""
         return f"{100 * (1 - self.evidence.plan.judging.alpha):g}{numbers.NO_BREAK}%"
 
+    def statements(self, subject: str) -> tuple[str, ...]:
+        """What the judge found on a subject ("disparity" or "effects"), in its order."""
+        found = self.evidence.judgement.statements
+        return tuple(self.say(sentence) for sentence in found if sentence.id.startswith(f"{subject}."))
+
     def say(self, sentence: Sentence) -> str:
         """A sentence of the judge; a site's key in it becomes the site's name."""
         site = next((site for site in self.evidence.plan.sites if site.key == sentence.values.get("site")), None)
@@ -130,7 +135,7 @@ class Context:
             yield DISPARITY
         if any(".named_sites" in key for key in self.book.results):
             yield LOCALISATION
-        if any(".random_site_null" in key for key in self.book.results):
+        if self.evidence.judgement.verdict.share_unchanged is not None:  # more than one corruption or metric was run
             yield SENSITIVITY
         if self.evidence.approvals:
             yield "approval_trail"

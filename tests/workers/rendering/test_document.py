@@ -1,9 +1,12 @@
 """What the finished PDF says and what it is."""
 
+import io
 import json
 import re
 from collections import Counter
 
+import page
+import pikepdf
 import pytest
 from pypdf import PdfReader
 
@@ -64,12 +67,27 @@ def test_it_carries_the_evidence_it_was_made_of(reader: PdfReader, evidence: Evi
 
 
 def test_it_has_bookmarks_title_language_and_tags(reader: PdfReader, report: Report, evidence: Evidence) -> None:
-    catalog = reader.trailer["/Root"]
-    assert catalog["/Lang"] == report.language
-    assert catalog["/MarkInfo"]["/Marked"]
+    with pikepdf.open(io.BytesIO(report.pdf)) as pdf:
+        assert pdf.Root.Lang == report.language
+        assert pdf.Root.MarkInfo.Marked
+        assert pdf.Root.AF[0].AFRelationship == "/Data"
     assert reader.metadata is not None
     assert evidence.plan.behavior.title in str(reader.metadata.title)
     assert len([entry for entry in reader.outline if not isinstance(entry, list)]) >= 18
+
+
+@pytest.mark.parametrize("profile", ["3a", "ua1"])
+def test_it_is_pdf_a_3a_and_pdf_ua_1(report: Report, profile: str) -> None:
+    found = page.validate_pdf_bytes(report.pdf, profile=profile)
+    assert [f"{failure.rule_id}: {failure.message}" for failure in found.failures] == []
+    assert found.rules.total > 100
+
+
+def test_every_figure_has_an_alternative_text_with_its_numbers(report: Report, reader: PdfReader) -> None:
+    with pikepdf.open(io.BytesIO(report.pdf)) as pdf:
+        figures = [o for o in pdf.objects if isinstance(o, pikepdf.Dictionary) and o.get("/S") == "/Figure"]
+        assert len(figures) == 5  # gaps twice, flips, heat maps of two forms
+        assert all(any(sign.isdigit() for sign in str(figure.Alt)) for figure in figures)
 
 
 def test_the_same_evidence_gives_the_same_bytes(report: Report, evidence: Evidence) -> None:

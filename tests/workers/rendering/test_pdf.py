@@ -107,7 +107,7 @@ def hostile(audit: AuditFile, text: str) -> AuditFile:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=["html", "attribute", "css", "template", "rtl", "long"])
 def test_a_hostile_name_does_no_harm_and_stays_readable(text: str) -> None:
-    report = make_report(make_evidence(audit=hostile(example(), text), layers=2, heads=2))
+    report = make_report(make_evidence(audit=hostile(example(), text), layers=1, heads=1))
     printed = "".join(page.extract_text() for page in PdfReader(io.BytesIO(report.pdf)).pages)
     assert "<script>alert" not in report.html
     assert "14Approvaltrail" in "".join(printed.split())

@@ -39,7 +39,7 @@ def test_every_row_of_the_register_is_a_result_of_the_run(view: EvidenceView, ev
     results = evidence.judgement.results
     for ref, cell in view.printed.items():
         result = results[int(ref[1:]) - 1]
-        assert result.outcome is not Outcome.MEASURED or cell.text == numbers.quantity(result.value, result.unit)
+        assert result.outcome is not Outcome.MEASURED or cell.text == numbers.quantity(result.value or 0.0, result.unit)
 
 
 def test_the_printed_register_lists_every_reference_once(view: EvidenceView) -> None:

@@ -11,12 +11,13 @@ from workers.rendering.sections.front import gap_chart
 def disparity(context: Context) -> Section:
     t = context.t
     blocks: list[Block] = []
-    if context.evidence.judgement.statements:
-        blocks.append(Bullets(items=tuple(context.say(s) for s in context.evidence.judgement.statements)))
+    statements = context.statements("disparity")
+    if statements:
+        blocks.append(Bullets(items=statements))
     chart = gap_chart(context)
     blocks += [heading(t("disparity.gap"), "disparity-gap")]
     blocks += [chart] if chart else []
-    blocks += [_gaps(context), _equivalence(context)]
+    blocks += [_gaps(context), _equivalence(context), _sensitivity(context)]
     blocks += [heading(t("disparity.rates"), "disparity-rates"), _rates(context)]
     flips = _flip_chart(context)
     blocks += [heading(t("disparity.flips"), "disparity-flips")]
@@ -79,6 +80,24 @@ def _equivalence(context: Context) -> Block:
         for c in context.contrasts
     ]
     return table(context.t("disparity.equivalence.table"), columns, rows, note=context.t("disparity.equivalence.note"))
+
+
+def _sensitivity(context: Context) -> Block:
+    """The same gap with cue pairs as clusters, and its size without sign."""
+    book = context.book
+    rows = [
+        [
+            *_scope(c),
+            book.number(f"{c.key}.gap_nats_by_cues"),
+            book.interval(f"{c.key}.gap_nats_by_cues"),
+            book.units(f"{c.key}.gap_nats_by_cues"),
+            book.number(f"{c.key}.gap_abs_nats"),
+            book.number(f"{c.key}.flips_p_holm"),
+        ]
+        for c in context.contrasts
+    ]
+    columns = _columns(context, ("gap_by_cues", "interval", "cue_pairs", "gap_abs", "flips_holm"))
+    return table(context.t("disparity.sensitivity.table"), columns, rows, note=context.t("disparity.sensitivity.note"))
 
 
 def _with_ref(cell: Cell, ref: str | None) -> Cell:

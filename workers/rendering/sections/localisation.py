@@ -6,16 +6,23 @@ from typing import NamedTuple
 from audit_service.domain.plan import Direction
 from audit_service.domain.sites import ALL, HEAD_KINDS, Site, SiteKind
 from workers.rendering import numbers
-from workers.rendering.blocks import Block, Cell, Column, HeatMap, HeatMaps, Paragraph, Section
+from workers.rendering.blocks import Block, Bullets, Cell, Column, HeatMap, HeatMaps, Paragraph, Section
 from workers.rendering.context import Context, heading, note, number_columns, table, text_cell
 
 SHOWN = 10
 """Named sites printed for each form and direction; the attached data hold them all."""
+SAID = 12
+"""Sentences on sites that are printed; the attached data hold them all."""
 
 
 def localisation(context: Context) -> Section:
     t = context.t
-    blocks: list[Block] = [Paragraph(text=t("localisation.text")), _totals(context)]
+    blocks: list[Block] = [Paragraph(text=t("localisation.text")), _totals(context), _stability(context)]
+    statements = context.statements("effects")
+    if statements:
+        blocks += [heading(t("localisation.found"), "localisation-found"), Bullets(items=statements[:SAID])]
+    if len(statements) > SAID:
+        blocks.append(note(t("localisation.said.more", more=str(len(statements) - SAID))))
     for form in context.evidence.plan.behavior.forms:
         blocks.append(heading(t("localisation.form", form=form.name), f"localisation-{form.name}"))
         maps = _maps(context, form.name)
@@ -46,6 +53,25 @@ def _totals(context: Context) -> Block:
     labels = ("total_effect", "interval", "traced_pairs", "named_sites", "placebo_floor")
     columns += number_columns(context, labels)
     return table(t("localisation.totals"), columns, rows, note=t("localisation.totals.note"))
+
+
+def _stability(context: Context) -> Block:
+    """Whether other prompts would have led to the same sites, and what sites drawn by chance do."""
+    t, book = context.t, context.book
+    labels = ("topk", "split_half", "held_out", "random_sites")
+    names = ("topk_jaccard", "split_half", "leading_held_out", "random_site_null")
+    rows = [
+        [
+            text_cell(form.name),
+            text_cell(t(f"direction.{direction}")),
+            *(book.number(f"{form.name}.{direction}.{name}") for name in names),
+        ]
+        for form in context.evidence.plan.behavior.forms
+        for direction in context.directions
+    ]
+    columns = [Column(label=t("column.form"), width="12%"), Column(label=t("column.direction"), width="20%")]
+    columns += number_columns(context, labels)
+    return table(t("localisation.stability"), columns, rows, note=t("localisation.stability.note"))
 
 
 class _Grid(NamedTuple):
