@@ -18,7 +18,7 @@ from audit_service.domain.pairfiles import PairFormat
 from audit_service.domain.plan import Direction
 from audit_service.errors import AuditError, Unavailable
 from audit_service.findings.cells import CellFormat
-from audit_service.findings.schemas import ResultRecord, SiteEffect, VerdictRecord
+from audit_service.findings.schemas import ResultRecord, SiteEffect, TraceRecord, VerdictRecord
 from audit_service.pairsets.schemas import PairSet, PairSetGenerate, PreviewCreate, PreviewRecord
 from audit_service.registry.schemas import ModelVersion, ModelVersionCreate
 from audit_service.reports.schemas import Report, ReportFormat
@@ -114,6 +114,10 @@ class Client:
         query = {"form": form, "direction": direction.value}
         answer = self._ask("GET", f"/v1/runs/{run_id}/effects", params=query)
         return TypeAdapter(list[SiteEffect]).validate_json(answer.content)
+
+    def traces(self, run_id: str) -> Iterator[TraceRecord]:
+        """The run's traced shards in the plan's order; pages are fetched as they are reached."""
+        return self._all(f"/v1/runs/{run_id}/traces", TraceRecord)
 
     def cells(self, run_id: str, shard_key: str, *, file_format: CellFormat = CellFormat.NPZ) -> bytes:
         """The measured cells of a shard as a file."""

@@ -63,7 +63,7 @@ def run_file(file: Path, *, out_dir: Path, wait: bool, console: Console) -> RunS
     audit = read_audit(file)
     read_pairs(file, audit)  # bad rows are named before anything is started
     with _service(get_settings(), wait=wait, console=console) as client:
-        plan = _plan(client, file, audit, console)
+        plan = make_plan(client, file, audit, console)
         run = _start_or_go_on(client, plan, console)
         if not wait:
             return RunSummary(run=run.id, plan=plan.digest, state=run.state)
@@ -90,7 +90,7 @@ def _service(settings: Settings, *, wait: bool, console: Console) -> Iterator[Cl
         yield stack.enter_context(Client(url))
 
 
-def _plan(client: Client, file: Path, audit: AuditFile, console: Console) -> PlanRecord:
+def make_plan(client: Client, file: Path, audit: AuditFile, console: Console) -> PlanRecord:
     """Register what the file names; what is registered already stays as it is."""
     with console.status("Registering model, behavior and pairs"):
         version = client.register_model(_model(file, audit.model))

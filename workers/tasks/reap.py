@@ -10,7 +10,7 @@ from audit_service.db.tables import EventRow, RunRow, ShardRow
 from audit_service.dispatch import Task
 from audit_service.domain.lifecycle import ACTIVE, ShardState
 from audit_service.settings import get_settings
-from workers.runtime import runtime
+from workers.runtime import Runtime, runtime
 from workers.tasks.advance import pending, step
 from workers.tasks.base import fail, task
 
@@ -21,7 +21,11 @@ ATTEMPTS = 3
 @task(Task.REAP)
 def reap() -> None:
     """Look over every run that should be moving."""
-    worker = runtime()
+    look_after(runtime())
+
+
+def look_after(worker: Runtime) -> None:
+    """Free dead workers' shards, end runs whose shards kill, and ask again for what nobody was heard of."""
     with worker.database.writing() as session:
         poisoned = _take_back(session)
         quiet = _quiet(session)
@@ -40,15 +44,18 @@ def reap() -> None:
 
 
 def _take_back(session: WriteSession) -> set[str]:
-    """Free the shards whose heartbeat has stopped; the runs of those that were freed too often."""
+    """Queue the shards whose heartbeat has stopped again; the runs of those for which that was done too often."""
     lease = timedelta(seconds=get_settings().shard_lease_s)
     freed = session.execute(
         update(ShardRow)
         .where(ShardRow.state == ShardState.RUNNING, ShardRow.heartbeat_at < func.clock_timestamp() - lease)
         .values(state=ShardState.PENDING, worker=None, done=0, running_effect=None)
-        .returning(ShardRow.run_id, ShardRow.attempts)
-    )
-    return {run_id for run_id, attempts in freed if attempts >= ATTEMPTS}
+        .returning(ShardRow.run_id, ShardRow.key, ShardRow.attempts)
+    ).all()
+    for run_id, key, attempts in freed:
+        if attempts < ATTEMPTS:
+            dispatch.enqueue(session, Task.TRACE, run_id, key)
+    return {run_id for run_id, _, attempts in freed if attempts >= ATTEMPTS}
 
 
 def _quiet(session: WriteSession) -> list[str]:

@@ -1,0 +1,95 @@
+"""`audit-service run FILE`: from one file to the evidence."""
+
+import io
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pypdf import PdfReader
+
+from audit_service.domain.lifecycle import RunState
+from audit_service.embedded.processes import wait_until
+from tests.folders import open_folder
+from tests.journey.conftest import COMMAND, Machine, environment
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, "run", *arguments],
+        check=False,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=folder,
+    )
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with open_folder() as folder:
+        yield folder
+
+
+class TestAlone:
+    """No service is running: the command starts what it needs and ends it."""
+
+    def test_an_interrupted_run_goes_on_with_the_same_command(self, folder: Path, audit_file: Path) -> None:
+        arguments = [*COMMAND, "run", str(audit_file), "--out", str(folder / "evidence")]
+        with subprocess.Popen(
+            arguments, env=environment(folder), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as first:
+            assert first.stderr is not None
+            for line in first.stderr:
+                if "tracing" in line:
+                    break
+            first.send_signal(signal.SIGINT)
+            said = first.communicate(timeout=60)[1]
+        assert first.returncode == 130
+        assert "is paused" in said
+
+        second = run(folder, str(audit_file), "--out", str(folder / "evidence"), "--json")
+        assert second.returncode == 0, second.stderr
+        assert "going on with it" in second.stderr
+        summary = json.loads(second.stdout)
+        assert summary["state"] == RunState.COMPLETED
+        [pdf] = (folder / "evidence").iterdir()
+        assert summary["report"] == str(pdf)
+        assert pdf.read_bytes().startswith(b"%PDF")
+        assert not (folder / "api.json").exists()
+
+    def test_a_bad_file_is_refused_before_anything_is_started(self, folder: Path) -> None:
+        bad = folder / "bad.yaml"
+        bad.write_text("model: {name: x}\n")
+        answer = run(folder, str(bad))
+        assert answer.returncode == 1
+        assert "model.path: Field required" in answer.stderr
+        assert "Traceback" not in answer.stderr
+        assert not (folder / "postgres").exists()
+
+    def test_leaving_a_run_to_no_service_is_refused(self, folder: Path, audit_file: Path) -> None:
+        answer = run(folder, str(audit_file), "--detach")
+        assert answer.returncode == 1
+        assert "audit-service up" in answer.stderr
+
+
+class TestWithAService:
+    def test_a_detached_run_is_left_to_the_service(self, machine: Machine, audit_file: Path) -> None:
+        answer = run(machine.data_dir, str(audit_file), "--detach", "--json")
+        assert answer.returncode == 0, answer.stderr
+        run_id = json.loads(answer.stdout)["run"]
+        assert wait_until(lambda: machine.client.run(run_id).state is RunState.COMPLETED, seconds=120)
+
+    def test_every_number_of_the_verdict_page_is_a_row(self, machine: Machine, audit_file: Path) -> None:
+        answer = run(machine.data_dir, str(audit_file), "--json")
+        assert answer.returncode == 0, answer.stderr
+        run_id = json.loads(answer.stdout)["run"]
+        rows = {result.key: result for result in machine.client.results(run_id)}
+        text = "".join(page.extract_text() for page in PdfReader(io.BytesIO(machine.client.report(run_id))).pages)
+        gap = rows["raw.race.black.gap_nats"]
+        assert gap.value is not None
+        assert f"{gap.value:+.3f}".replace("-", "−") in text
+        assert machine.client.run(run_id).plan_digest[:16] in text.replace("\n", "")
