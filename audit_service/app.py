@@ -6,10 +6,12 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
 
 from audit_service import problems
 from audit_service.audits.endpoints import plans, runs
 from audit_service.behaviors.endpoints import router as behaviors
+from audit_service.border.limits import LARGEST_BODY, BodyLimit
 from audit_service.db.handles import Database
 from audit_service.errors import DatabaseDown
 from audit_service.events.endpoints import router as events
@@ -20,9 +22,6 @@ from audit_service.pairsets.endpoints import router as pairsets
 from audit_service.registry.endpoints import router as registry
 from audit_service.reports.endpoints import router as reports
 from audit_service.settings import Settings, get_settings
-
-LARGEST_BODY = 256 * 1024 * 1024
-"""Bytes; a file of 100,000 pairs is about half of that."""
 
 DESCRIPTION = """
 Causal bias audits of decision models, with evidence an auditor can re-perform:
@@ -36,7 +35,10 @@ ROUTERS = (registry, behaviors, metrics, pairsets, plans, runs, events, findings
 
 
 class Api(FastAPI):
-    """FastAPI, with the problem document among the schemas that its own document names."""
+    """FastAPI that speaks of every error as a problem document."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return BodyLimit(super().build_middleware_stack())
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()

@@ -84,6 +84,19 @@ _DESCRIPTIONS = {
 }
 
 
+def too_large(limit: int) -> JSONResponse:
+    """The answer to a body of more than ``limit`` bytes."""
+    return _answer(
+        Problem(
+            type="about:blank",
+            title="Content Too Large",
+            status=413,
+            detail=f"The body has more than {limit} bytes.",
+            remedy=_HTTP_REMEDIES[413],
+        )
+    )
+
+
 def problem_of(error: AuditError) -> Problem:
     return Problem(
         type=type(error).urn(),

@@ -1,0 +1,42 @@
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+
+from audit_service import dispatch
+from audit_service.app import create_app
+from audit_service.db.handles import Database
+from audit_service.settings import Settings, get_settings
+from tests.folders import free_port
+
+
+def test_a_service_with_all_its_parts_is_alive_and_ready(api: TestClient) -> None:
+    assert api.get("/healthz").json() == api.get("/readyz").json() == {"status": "ok"}
+
+
+def test_without_a_database_it_is_alive_and_not_ready_and_no_call_breaks(database_url: str) -> None:
+    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+    with TestClient(create_app(Settings(database_url=nowhere))) as api:
+        assert api.get("/healthz").status_code == 200
+        for path in ("/readyz", "/v1/models", "/v1/runs"):
+            answer = api.get(path)
+            assert answer.status_code == 503
+            assert answer.json()["type"] == "urn:audit-service:database-down"
+            assert "AUDIT_DATABASE_URL" in answer.json()["remedy"]
+
+
+def test_a_database_behind_its_migrations_is_not_ready(api: TestClient, database: Database) -> None:
+    with database.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    answer = api.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:audit-service:database-behind"
+    assert "audit-service migrate" in answer.json()["remedy"]
+
+
+def test_without_a_broker_it_is_not_ready(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIT_BROKER_URL", f"redis://127.0.0.1:{free_port()}/0")
+    get_settings.cache_clear()
+    dispatch.celery.cache_clear()
+    answer = api.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:audit-service:broker-down"

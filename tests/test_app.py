@@ -1,0 +1,69 @@
+import subprocess
+import sys
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from audit_service.app import create_app
+from audit_service.errors import DatabaseDown
+from audit_service.problems import MEDIA_TYPE
+from audit_service.settings import Settings
+
+
+def test_the_api_starts_without_torch() -> None:
+    code = "import sys, audit_service.app; sys.exit(bool({'torch', 'transformers', 'workers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_a_database_the_application_says_what_to_set() -> None:
+    with pytest.raises(DatabaseDown, match="AUDIT_DATABASE_URL"):
+        create_app(Settings())
+
+
+def test_every_call_is_documented_with_its_purpose_its_tag_and_its_problems(app: FastAPI) -> None:
+    document = app.openapi()
+    for path, calls in document["paths"].items():
+        for call in calls.values():
+            assert call["description"], path
+            assert call["tags"], path
+            problems = [answer for status, answer in call["responses"].items() if int(status) >= 400]
+            assert problems, path
+            assert all(MEDIA_TYPE in answer["content"] for answer in problems), path
+            assert "503" in call["responses"], path
+
+
+def test_every_creating_call_takes_an_idempotency_key(app: FastAPI) -> None:
+    for path, calls in app.openapi()["paths"].items():
+        if "201" in calls.get("post", {"responses": {}})["responses"]:
+            assert "Idempotency-Key" in [parameter["name"] for parameter in calls["post"]["parameters"]], path
+
+
+def test_every_list_that_can_grow_is_paged(app: FastAPI) -> None:
+    for path, calls in app.openapi()["paths"].items():
+        schema = calls.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        name = schema.get("application/json", {}).get("schema", {}).get("$ref", "")
+        if "Page_" in name:
+            assert {"cursor", "limit"} <= {parameter["name"] for parameter in calls["get"]["parameters"]}, path
+
+
+def test_every_reference_of_the_document_leads_somewhere(app: FastAPI) -> None:
+    document = app.openapi()
+    known = set(document["components"]["schemas"])
+
+    def walk(part: object) -> None:
+        if isinstance(part, dict):
+            if "$ref" in part:
+                assert part["$ref"].removeprefix("#/components/schemas/") in known
+            for child in part.values():
+                walk(child)
+        elif isinstance(part, list):
+            for child in part:
+                walk(child)
+
+    walk(document)
+
+
+def test_the_documentation_is_served(api: TestClient) -> None:
+    assert api.get("/docs").status_code == 200
+    assert api.get("/openapi.json").json()["info"]["title"] == "audit-service"
