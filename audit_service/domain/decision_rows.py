@@ -1,6 +1,6 @@
 """The rows of decision-level disparity: all points of METHOD.md section 3, by key."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -8,10 +8,12 @@ from audit_service.domain.behaviors import Behavior
 from audit_service.domain.cells import DecisionTable
 from audit_service.domain.contrasts import Contrast, Unit, columns, placebo
 from audit_service.domain.disparity import assess, mean, selection_ratio, standardised
+from audit_service.domain.mixed import mixed_model
 from audit_service.domain.plan import Judging
 from audit_service.domain.results import Result
 from audit_service.domain.rows import count, plain, row
 from audit_service.domain.shares import FEWEST_FLIPPING, difference, katz, mcnemar, net_share, ratio_from_net, share
+from audit_service.domain.strata import strata_rows
 from audit_service.domain.uncertainty import Clusters, Estimate, Resampled, generator, level
 from audit_service.domain.verdict import Judged
 
@@ -33,6 +35,28 @@ def contrast_rows(
     yield from _flips(contrast, judged, sample, noise=noise, alpha=judging.alpha)
     by_cues = assess(contrast, behavior=behavior, judging=judging, unit=Unit.CUES)
     yield row(f"{contrast.key}.gap_nats_by_cues", by_cues.gap, unit="nats", n=by_cues.clusters, p_value=by_cues.p_value)
+    yield from strata_rows(contrast, behavior=behavior, judging=judging)
+    yield from _mixed(contrast, judging.alpha)
+
+
+def _mixed(contrast: Contrast, alpha: float) -> Iterator[Result]:
+    model = mixed_model(contrast.table, alpha=alpha)
+    yield row(f"{contrast.key}.mixed_gap_nats", model.gap, unit="nats")
+    for name, spread in model.spreads.items():
+        method = f"standard deviation between levels of {name}; mixed model, REML"
+        yield plain(f"{contrast.key}.mixed_sd_{name}", spread, unit="nats", method=method)
+
+
+def attribute_rows(judged: Sequence[tuple[Contrast, Judged]]) -> Iterator[Result]:
+    """Whether any of an attribute's groups differs from the reference, where there is more than one."""
+    families: dict[tuple[str, str], list[float | None]] = {}
+    for contrast, one in judged:
+        families.setdefault((contrast.form, contrast.attribute), []).append(one.p_holm)
+    for (form, attribute), p_values in families.items():
+        known = [p for p in p_values if p is not None]
+        if len(p_values) > 1:
+            method = "smallest Holm-adjusted p of the attribute's groups"
+            yield plain(f"{form}.{attribute}.any_group_p", min(known, default=None), unit="p", method=method)
 
 
 def _sizes(contrast: Contrast) -> Iterator[Result]:

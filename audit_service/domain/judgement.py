@@ -7,7 +7,7 @@ import numpy as np
 
 from audit_service.domain.cells import DecisionTable, EffectTable, Mask
 from audit_service.domain.contrasts import Contrast, contrasts
-from audit_service.domain.decision_rows import contrast_rows, form_rows
+from audit_service.domain.decision_rows import attribute_rows, contrast_rows, form_rows
 from audit_service.domain.disparity import assess
 from audit_service.domain.effect_rows import (
     asymmetry_rows,
@@ -90,6 +90,7 @@ def _judged(plan: Plan, decisions: DecisionTable) -> list[tuple[Contrast, Judged
 def _decision_rows(plan: Plan, decisions: DecisionTable, judged: Sequence[tuple[Contrast, Judged]]) -> Iterator[Result]:
     for contrast, one in judged:
         yield from contrast_rows(contrast, one, decisions=decisions, behavior=plan.behavior, judging=plan.judging)
+    yield from attribute_rows(judged)
     for form in dict.fromkeys(contrast.form for contrast, _ in judged):
         yield from form_rows(decisions, form, behavior=plan.behavior, judging=plan.judging)
 

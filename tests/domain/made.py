@@ -83,9 +83,8 @@ def decisions(
     share: float = 0.9,
 ) -> DecisionTable:
     """Cells whose gap and mean decision value are given; ``share`` of the probability is on the labels."""
-    d = np.array([[base(pair) + gap(pair) / 2, base(pair) - gap(pair) / 2] for pair in pairs], np.float32).reshape(
-        -1, 2
-    )
+    middle, half = (np.array([of(pair) for pair in pairs], dtype=np.float64) for of in (base, gap))
+    d = np.column_stack([middle + half / 2, middle - half / 2]).astype(np.float32)
     favorable = np.log(share) - np.logaddexp(0, -d)
     unfavorable = np.log(share) - np.logaddexp(0, d)
     return DecisionTable(tuple(pairs), d, favorable.astype(np.float32), unfavorable.astype(np.float32))

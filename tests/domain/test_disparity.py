@@ -16,7 +16,7 @@ from tests.domain.made import audit, behavior, decisions, noisy
 
 def measured(gap: float = 0.3, **options: int) -> DecisionTable:
     _, pairs = audit(**options)
-    return decisions(pairs.pairs, noisy(gap), base=noisy(0, spread=1, seed=9))
+    return decisions(pairs.pairs, noisy(gap, spread=0.4), base=noisy(0, spread=1, seed=9))
 
 
 def only_contrast(table: DecisionTable) -> Contrast:

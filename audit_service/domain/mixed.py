@@ -1,0 +1,140 @@
+"""The mixed model of METHOD.md section 3: d ~ attribute + profile + (1 + attribute | template) + (1 | name).
+
+It sees what pairs hide: how much of the variation lies between names, between templates, and in how the attribute's
+effect differs between templates. Slope and intercept of a template are taken to be independent.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
+
+from audit_service.domain.cells import DecisionTable
+from audit_service.domain.uncertainty import Array, Estimate, level
+
+LARGEST = 2000
+"""Prompts above which the fit takes minutes."""
+OPTIMISERS = ("powell", "nm")
+"""Both bear the border of the parameter space; gradient methods stop short of it."""
+TERMS = ("template", "slope", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The distinct prompts of a contrast, one row each."""
+
+    d: Array
+    comparison: Array
+    """1 in the comparison group, 0 in the reference group."""
+    template: NDArray[np.intp]
+    profile: NDArray[np.intp]
+    name: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, table: DecisionTable) -> "Prompts":
+        seen: dict[tuple[str, str, str], tuple[float, float]] = {}
+        for pair, values in zip(table.pairs, table.d.tolist(), strict=True):
+            cues = pair.reference_cue, pair.comparison_cue
+            for group, (cue, value) in enumerate(zip(cues, values, strict=True)):
+                seen[pair.template, pair.profile, cue] = value, float(group)
+        d, comparison = np.array(list(seen.values()), dtype=np.float64).reshape(-1, 2).T
+        template, profile, name = (_codes([key[part] for key in seen]) for part in range(3))
+        return cls(d, comparison, template, profile, name)
+
+
+def _codes(labels: Sequence[str]) -> NDArray[np.intp]:
+    return np.unique(np.asarray(labels, dtype=str), return_inverse=True)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class MixedModel:
+    """Gap and standard deviations in nats, or why the model has none."""
+
+    gap: Estimate
+    """Reference minus comparison."""
+    spreads: dict[str, float]
+    """template, slope, name and residual."""
+
+
+def mixed_model(table: DecisionTable, *, alpha: float) -> MixedModel:
+    """The model fitted by restricted maximum likelihood to the measured pairs of one contrast."""
+    method = f"mixed model, REML; Wald {level(alpha)}"
+    prompts = Prompts.of(table)
+    if issue := _unfit(prompts):
+        return MixedModel(Estimate(None, None, None, method, issue), {})
+    fits = [fit for optimiser in OPTIMISERS if (fit := _fit(prompts, optimiser)) is not None]
+    if len(fits) < len(OPTIMISERS) or not _agree(fits):
+        return MixedModel(Estimate(None, None, None, method, "reason.no_convergence"), {})
+    best = max(fits, key=lambda fit: fit.likelihood)
+    reach = float(stats.norm.ppf(1 - alpha / 2)) * best.error
+    return MixedModel(Estimate(best.gap, best.gap - reach, best.gap + reach, method), best.spreads)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What one optimiser found."""
+
+    gap: float
+    error: float
+    likelihood: float
+    spreads: dict[str, float]
+
+
+def _fit(prompts: Prompts, optimiser: str) -> Fit | None:
+    """None where the optimiser ends without finite numbers."""
+    model = MixedLM(prompts.d, _fixed(prompts), np.zeros(len(prompts.d)), exog_vc=_random(prompts))
+    with warnings.catch_warnings():
+        # A variance of zero is a finding, not a fault; whether the fit is to be trusted is asked of both optimisers.
+        warnings.simplefilter("ignore")
+        try:
+            found = model.fit(reml=True, method=[optimiser])
+            error = float(found.bse_fe[1])
+        except np.linalg.LinAlgError:
+            return None
+    if not (np.isfinite(found.llf) and np.isfinite(error) and error > 0):
+        return None
+    variances = dict(zip(sorted(TERMS), found.vcomp, strict=True)) | {"residual": found.scale}
+    spreads = {name: float(np.sqrt(max(variance, 0.0))) for name, variance in variances.items()}
+    return Fit(-float(found.fe_params[1]), error, float(found.llf), spreads)
+
+
+def _agree(fits: list[Fit]) -> bool:
+    """Whether the printed numbers depend on the optimiser by less than a twentieth of the standard error.
+
+    On the border of the parameter space, where a variance is zero, the optimisers' own flags say little.
+    """
+    one, other = fits
+    tolerance = 0.05 * min(one.error, other.error)
+    return abs(one.gap - other.gap) < tolerance and abs(one.error - other.error) < tolerance
+
+
+def _unfit(prompts: Prompts) -> str | None:
+    if not len(prompts.d):
+        return "reason.not_measured"
+    if len(prompts.d) > LARGEST:
+        return "reason.too_large"
+    names = [len(np.unique(prompts.name[prompts.comparison == group])) for group in (0, 1)]
+    if min(*names, len(np.unique(prompts.template))) < 2:
+        return "reason.one_level"
+    return "reason.no_variation" if np.ptp(prompts.d) == 0 else None
+
+
+def _fixed(prompts: Prompts) -> Array:
+    """Intercept, attribute, and a column for each profile but the first."""
+    return np.column_stack([np.ones(len(prompts.d)), prompts.comparison, _dummies(prompts.profile)[:, 1:]])
+
+
+def _random(prompts: Prompts) -> VCSpec:
+    template = _dummies(prompts.template)
+    parts = {"template": template, "slope": template * prompts.comparison[:, None], "name": _dummies(prompts.name)}
+    names = sorted(parts)
+    columns = [[[f"{name}{index}" for index in range(parts[name].shape[1])]] for name in names]
+    return VCSpec(names, columns, [[parts[name]] for name in names])
+
+
+def _dummies(codes: NDArray[np.intp]) -> Array:
+    return np.eye(int(codes.max()) + 1)[codes]
