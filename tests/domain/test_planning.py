@@ -1,0 +1,92 @@
+import pytest
+
+from audit_service.domain.behaviors import Behavior
+from audit_service.domain.cost import ASSUMED_FLOPS, estimate
+from audit_service.domain.generation import generate
+from audit_service.domain.pairs import PairKind, PairSet
+from audit_service.domain.plan import Judging, ModelIdentity, Plan, Tracing
+from audit_service.domain.planning import changed_after, compose
+from audit_service.domain.shards import shards, traced_pairs
+from audit_service.errors import InvalidInput
+from tests.examples import loan_denial
+
+BEHAVIOR = loan_denial().behavior
+PAIRS = generate(BEHAVIOR)
+MODEL = ModelIdentity(
+    name="tiny", version="1", digest="d", dtype="bfloat16", architecture="X", layers=4, heads=2, parameters=1000,
+    files={"a": "b"},
+)  # fmt: skip
+JUDGING = Judging(delta_nats=0.1)
+
+
+def plan(behavior: Behavior = BEHAVIOR, pair_set: PairSet = PAIRS, **tracing: object) -> Plan:
+    return compose(MODEL, behavior, pair_set, tracing=Tracing(**tracing), judging=JUDGING)  # type: ignore[arg-type]
+
+
+def changed(**changes: object) -> PairSet:
+    first = PAIRS.pairs[0].model_copy(update=changes)
+    return PairSet(name="x", pairs=(first, *PAIRS.pairs[1:]))
+
+
+def test_a_plan_names_its_pairs_by_digest() -> None:
+    assert plan().pair_set.digest == PAIRS.digest
+    assert plan().pair_set.pairs == len(PAIRS.pairs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"form": "oral"}, "no text form 'oral'"),
+        ({"attribute": "age"}, "of 'age'"),
+        ({"reference_group": "green"}, "no group 'green' of 'race'"),
+    ],
+)
+def test_pairs_that_are_not_about_the_behavior_are_named(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        plan(pair_set=changed(**changes))
+    assert any(said in detail for detail in caught.value.details)
+
+
+def test_a_form_without_a_contrast_is_named() -> None:
+    placebo = PairSet(
+        name="x", pairs=tuple(pair for pair in PAIRS.pairs if pair.form != "raw" or pair.kind is PairKind.PLACEBO)
+    )
+    with pytest.raises(InvalidInput) as caught:
+        plan(pair_set=placebo)
+    assert caught.value.details == ["no pair contrasts 'race' in the form 'raw'"]
+
+
+def test_segments_that_no_pair_has_are_named() -> None:
+    with pytest.raises(InvalidInput, match="no pair has a segment 'middle'"):
+        plan(segments=("cue", "middle"))
+
+
+def test_an_exploratory_plan_names_what_was_seen_and_has_a_digest_of_its_own() -> None:
+    seen, terms = plan(), plan(seed=1)
+    digest = terms.digest
+    exploratory = changed_after(terms, seen)
+    assert (exploratory.exploratory, exploratory.predecessor) == (True, seen.digest)
+    assert exploratory.digest == Plan.model_validate_json(exploratory.model_dump_json()).digest != digest
+
+
+def test_the_cost_counts_every_prompt_once_and_every_site_of_every_traced_pair() -> None:
+    wanted = plan(pairs_per_form=3, placebo_pairs_per_form=1)
+    cost = estimate(wanted, PAIRS, shards(wanted, PAIRS))
+    prompts = {(pair.form, "".join(s.reference for s in pair.segments)) for pair in PAIRS.pairs}
+    prompts |= {(pair.form, "".join(s.comparison for s in pair.segments)) for pair in PAIRS.pairs}
+    traced = 2 * sum(len(traced_pairs(wanted, PAIRS, form.name)) for form in BEHAVIOR.forms)
+    assert traced == 2 * 2 * (3 + 1)
+    assert cost.forward_passes == len(prompts) + traced * (2 + len(wanted.sites))
+    layers = [0, 1, 2, 3]
+    resumed = sum((4 - layer) / 4 for layer in layers) * (3 * 3 + 2)  # three kinds x three segments, two heads
+    assert cost.full_passes == round(len(prompts) + traced * (2 + resumed), 1)
+    assert cost.shards == len(shards(wanted, PAIRS))
+
+
+def test_time_and_memory_follow_from_the_models_size() -> None:
+    wanted = plan()
+    cost = estimate(wanted, PAIRS, shards(wanted, PAIRS))
+    lengths = [len(text) for pair in PAIRS.pairs for text in (pair.text(side) for side in ("reference", "comparison"))]
+    tokens = sum(lengths) / len(lengths) / 4
+    assert cost.seconds == pytest.approx(cost.full_passes * 2 * 1000 * tokens / ASSUMED_FLOPS, abs=0.1)
+    assert cost.memory_bytes == 1000 * 2 * 1.5
