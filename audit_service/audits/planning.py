@@ -1,5 +1,7 @@
 """Making plans: frozen, hashed, with their cost and their history."""
 
+from pathlib import Path
+
 from audit_service.audits import repository
 from audit_service.audits.schemas import PlanCreate
 from audit_service.behaviors import service as behaviors
@@ -10,11 +12,13 @@ from audit_service.db.tables import BehaviorVersionRow, PlanRow
 from audit_service.domain.cost import estimate
 from audit_service.domain.plan import Plan
 from audit_service.domain.planning import changed_after, compose
+from audit_service.domain.protocol import lint_plan
 from audit_service.domain.shards import shards
 from audit_service.errors import NotFound
 from audit_service.pairsets import repository as pairs
 from audit_service.pairsets import service as pairsets
 from audit_service.registry import service as registry
+from audit_service.registry.labels import check_labels
 
 
 def make_plan(session: WriteSession, wanted: PlanCreate) -> Ensured[PlanRow]:
@@ -22,6 +26,7 @@ def make_plan(session: WriteSession, wanted: PlanCreate) -> Ensured[PlanRow]:
 
     Raises:
         InvalidInput: its parts do not fit each other.
+        InvalidBehavior: the model's tokenizer cannot express the labels.
         ModelChanged: the model's files are no longer those that were registered.
     """
     model = registry.version(session, wanted.model_version_id)
@@ -29,6 +34,7 @@ def make_plan(session: WriteSession, wanted: PlanCreate) -> Ensured[PlanRow]:
     pair_set = pairs.load(session, pairsets.pair_set(session, wanted.pair_set_id))
     terms = compose(model.identity, behavior.content, pair_set, tracing=wanted.tracing, judging=wanted.judging)
     registry.check_files(model)
+    check_labels(Path(model.path), behavior.content.labels)
     locks.hold(session, f"plan/{terms.digest}")
     if present := repository.plan_with_terms(session, terms.digest):
         return Ensured(present, is_new=False)
@@ -38,6 +44,7 @@ def make_plan(session: WriteSession, wanted: PlanCreate) -> Ensured[PlanRow]:
         terms_digest=terms.digest,
         content=plan,
         cost=estimate(plan, pair_set, shards(plan, pair_set)),
+        protocol=lint_plan(plan, pair_set.pairs),
         exploratory=plan.exploratory,
         predecessor=plan.predecessor,
         model_version_id=model.id,

@@ -8,6 +8,7 @@ from audit_service.domain.cost import Cost
 from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.plan import Judging, Plan, Tracing
+from audit_service.domain.results import LintFinding
 
 
 class PlanCreate(Frozen):
@@ -25,6 +26,8 @@ class PlanRecord(Answer):
     digest: str
     """SHA-256 of the plan's canonical JSON; every number leads back to it."""
     cost: Cost
+    protocol: tuple[LintFinding, ...]
+    """Rules of the protocol that the plan does not keep. With an error among them no run is started."""
     exploratory: bool
     """True: results of its predecessor were seen before this plan was made."""
     predecessor: str | None

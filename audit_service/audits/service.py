@@ -5,9 +5,11 @@ from audit_service.audits import lifecycle, planning
 from audit_service.audits.schemas import RunCreate
 from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession, WriteSession
-from audit_service.db.tables import RunRow
+from audit_service.db.tables import PlanRow, RunRow
 from audit_service.domain.lifecycle import EventKind, RunState
-from audit_service.errors import NotFound
+from audit_service.domain.results import Level
+from audit_service.domain.sentences import english
+from audit_service.errors import Conflict, NotFound
 from audit_service.events import repository as events
 from audit_service.registry import service as registry
 
@@ -16,10 +18,12 @@ def start(session: WriteSession, wanted: RunCreate, *, by: str) -> Ensured[RunRo
     """A new run of the plan, queued.
 
     Raises:
+        Conflict: the plan breaks a rule without which its numbers mean nothing.
         ModelChanged: the model's files are no longer those that the plan names.
         BrokerDown: nothing can be queued; no run is made.
     """
     plan = planning.plan(session, wanted.plan_id)
+    _refuse_broken(plan)
     registry.check_files(registry.version(session, plan.model_version_id))
     run = RunRow(plan=plan)
     session.add(run)
@@ -28,6 +32,15 @@ def start(session: WriteSession, wanted: RunCreate, *, by: str) -> Ensured[RunRo
     queued = {"from": None, "to": RunState.QUEUED.value, "reason": None}
     events.append(session, run.id, EventKind.STATE, actor=by, data=queued)
     return Ensured(run, is_new=True)
+
+
+def _refuse_broken(plan: PlanRow) -> None:
+    if broken := [finding for finding in plan.protocol if finding.level is Level.ERROR]:
+        raise Conflict(
+            f"The plan breaks {len(broken)} rule{'s' if len(broken) > 1 else ''} of the protocol; no run is started.",
+            remedy="Correct what is named and make another plan.",
+            details=[f"{one.rule}: {english(one.sentence)} {english(one.remedy)}" for one in broken],
+        )
 
 
 def run(session: ReadSession, run_id: str) -> RunRow:

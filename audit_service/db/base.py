@@ -5,9 +5,10 @@ import time
 import uuid
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 from sqlalchemy import DateTime, Dialect, Enum, MetaData, TypeDecorator, Uuid, func
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -64,13 +65,17 @@ class Value(TypeDecorator[Any]):
     impl = JSON(none_as_null=True)
     cache_ok = True
 
-    def __init__(self, kind: type[BaseModel]) -> None:
+    def __init__(self, kind: Any) -> None:  # noqa: ANN401 - whatever pydantic can validate
         super().__init__()
         self.kind = kind
 
-    def process_bind_param(self, value: BaseModel | None, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002
-        return None if value is None else value.model_dump(mode="json")
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.kind)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002
+        return None if value is None else self._adapter.dump_python(value, mode="json")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002
         # JSON has neither tuples nor enums, so what we wrote ourselves is read leniently.
-        return None if value is None else self.kind.model_validate(value, strict=False)
+        return None if value is None else self._adapter.validate_python(value, strict=False)

@@ -6,9 +6,11 @@ from fastapi.testclient import TestClient
 from audit_service.audits import lifecycle
 from audit_service.db.handles import Database
 from audit_service.db.tables import VerdictRow
+from audit_service.domain.generation import generate
 from audit_service.domain.lifecycle import RunState
 from audit_service.domain.manifest import digest
 from audit_service.domain.plan import Plan
+from audit_service.domain.protocol import lint_plan
 from audit_service.domain.results import Judgement, Sentence, Verdict, VerdictValue
 from tests.service import Audit
 
@@ -56,6 +58,22 @@ def test_a_plan_knows_its_cost(audit: Audit) -> None:
     assert 0 < prompts <= 2 * audit.pair_set()["count"]
     assert cost["seconds"] >= 0
     assert cost["memory_bytes"] == 40 * 4 * 1.5
+
+
+def test_a_plan_names_the_rules_of_the_protocol_that_it_does_not_keep(audit: Audit) -> None:
+    plan = Plan.model_validate(audit.plan()["content"], strict=False)
+    expected = lint_plan(plan, generate(plan.behavior).pairs)
+    assert [finding["rule"] for finding in audit.plan()["protocol"]] == [finding.rule for finding in expected]
+
+
+def test_a_plan_that_breaks_a_rule_is_made_but_not_run(api: TestClient, audit: Audit) -> None:
+    plan = audit.plan(delta_nats=5.0)  # a margin of equivalence beyond the threshold of disparity
+    [error] = [finding["rule"] for finding in plan["protocol"] if finding["level"] == "error"]
+    answer = api.post("/v1/runs", json={"plan_id": plan["id"]})
+    assert answer.status_code == 409
+    [found] = answer.json()["errors"]
+    assert found["detail"].startswith(f"{error}: ")
+    assert api.get("/v1/runs").json()["items"] == []
 
 
 def test_the_same_terms_are_the_same_plan(api: TestClient, audit: Audit) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from audit_service.db.base import Base, Id, Identified, Value
 from audit_service.domain.cost import Cost
 from audit_service.domain.plan import Plan
+from audit_service.domain.results import LintFinding
 
 
 class PlanRow(Identified, Base):
@@ -16,6 +17,8 @@ class PlanRow(Identified, Base):
     """Digest of the plan without its history: the same terms are the same plan, whenever they are sent."""
     content: Mapped[Plan] = mapped_column(Value(Plan))
     cost: Mapped[Cost] = mapped_column(Value(Cost))
+    protocol: Mapped[tuple[LintFinding, ...]] = mapped_column(Value(tuple[LintFinding, ...]))
+    """Rules of the protocol that the plan does not keep."""
     exploratory: Mapped[bool] = mapped_column(Boolean)
     predecessor: Mapped[str | None] = mapped_column(Text)
     """Digest of the plan whose results were seen before this one was made."""
