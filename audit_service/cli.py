@@ -38,8 +38,17 @@ def serve() -> None:
 
 
 @app.command()
+def beat() -> None:
+    """Send the clock's ticks that let workers take over from those that died; one is enough for all workers."""
+    from audit_service import processes  # noqa: PLC0415
+
+    with processes.surroundings():
+        processes.beat()
+
+
+@app.command()
 def up() -> None:
-    """Start everything for one user on this machine: database, broker, API and a worker."""
+    """Start everything for one user on this machine: database, broker, API, worker and clock."""
     from audit_service import processes  # noqa: PLC0415
 
     with processes.surroundings() as settings, processes.everything(settings) as machine:

@@ -43,6 +43,13 @@ def surroundings() -> Iterator[Settings]:
         yield get_settings()
 
 
+def beat() -> None:
+    """Send the clock's ticks to the queue until interrupted. One is enough; a second one does no harm."""
+    # Nothing is remembered between two starts: a tick asks the workers to look at the tables, which know it all.
+    options = ["--scheduler", "celery.beat:Scheduler", "--pidfile", "", "--loglevel", "warning"]
+    dispatch.celery().start(["beat", *options])
+
+
 def serve(settings: Settings, *, say: Callable[[str], None]) -> None:
     """Answer HTTP until interrupted; others on this machine find the address through a file."""
     # The API's imports take a second that the other commands need not wait for.
@@ -86,7 +93,7 @@ def running(settings: Settings) -> Address | None:
 
 @contextmanager
 def everything(settings: Settings) -> Iterator["Machine"]:
-    """API and worker as child processes, until the block is left. ``settings`` come from ``surroundings``."""
+    """API, worker and clock as child processes, until the block is left. ``settings`` come from ``surroundings``."""
     machine = Machine(settings)
     leaving = Event()
     keeper = Thread(target=machine.keep_running, args=[leaving], name="keeper", daemon=True)
@@ -102,7 +109,7 @@ def everything(settings: Settings) -> Iterator["Machine"]:
 
 
 class Machine:
-    """The API and the worker of one user on one machine."""
+    """The API, the worker and the clock of one user on one machine."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -111,7 +118,7 @@ class Machine:
         """Where the API answers, once it does."""
 
     def start(self) -> None:
-        """Start both and wait until they answer.
+        """Start them and wait until API and worker answer.
 
         Raises:
             Unavailable: one does not come up; its log says why.
@@ -124,7 +131,7 @@ class Machine:
         self.url = address.url if address else ""
 
     def stop(self) -> None:
-        """End both, the worker first, so that what it still saves is seen."""
+        """End them, the API last, so that what is still saved is seen."""
         for name in reversed(COMMANDS):
             if child := self._children.pop(name, None):
                 child.stop()
@@ -142,7 +149,7 @@ class Machine:
     def _start(self, name: str) -> None:
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         # -P: what lies in the present directory must not stand in for what is installed.
-        command = [sys.executable, "-P", "-m", "audit_service", *COMMANDS[name]]
+        command = [sys.executable, "-P", "-m", "audit_service", COMMANDS[name]]
         self._children[name] = start(command, log=self.log(name))
 
     def _await(self, name: str, answers: Callable[[], bool]) -> None:
@@ -153,7 +160,7 @@ class Machine:
             raise Unavailable(f"The {name} does not start.", remedy=f"Read {self.log(name)}.")
 
 
-COMMANDS = {"api": ["serve"], "worker": ["worker", "--beat"]}
+COMMANDS = {"api": "serve", "worker": "worker", "beat": "beat"}
 
 
 def _address_file(settings: Settings) -> Path:

@@ -12,28 +12,11 @@ def worker(
         str, typer.Option(help="Queues to take work from: gpu (tracing), cpu (judging, reports).")
     ] = "gpu,cpu",
     concurrency: Annotated[int, typer.Option(min=1, help="Processes; each loads its own copy of the model.")] = 1,
-    beat: Annotated[
-        bool, typer.Option("--beat", help="Also send the clock's ticks; one such worker is enough.")
-    ] = False,
 ) -> None:
     """Trace, judge and report what the queue asks for, until interrupted."""
-    with surroundings() as settings:
+    with surroundings():
         # Importing torch takes seconds that other commands need not wait for.
         from workers.app import app  # noqa: PLC0415
 
-        schedule = settings.data_dir / "beat-schedule"
-        clock = ["--beat", "--schedule", str(schedule)] if beat else []
-        app.worker_main(
-            [
-                "worker",
-                "--queues",
-                queues,
-                "--concurrency",
-                str(concurrency),
-                "--loglevel",
-                "info",
-                "--without-gossip",
-                "--without-mingle",
-                *clock,
-            ]
-        )
+        size = ["--queues", queues, "--concurrency", str(concurrency)]
+        app.worker_main(["worker", *size, "--loglevel", "info", "--without-gossip", "--without-mingle"])

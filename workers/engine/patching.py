@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction, Mapping
 from audit_service.domain.sites import Site
 from workers.engine.donors import Recording, record
@@ -17,7 +18,7 @@ from workers.engine.placing import Placed, place
 from workers.engine.positions import Exchange, exchange_of
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import decision_values
-from workers.engine.tokens import EncodedPair, LabelTokens, first_difference
+from workers.engine.tokens import EncodedPair, first_difference
 
 ROWS_IN_FLIGHT = 2048
 """Packed rows per flight: enough for large matrix products, few enough for the activations to stay in the caches."""

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from audit_service.domain.labels import LabelTokens
 from audit_service.errors import InvalidBehavior, InvalidTrace
 from workers.engine.loading import Subject
-from workers.engine.tokens import LabelTokens
 
 
 class Decision(NamedTuple):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from audit_service.domain.trace import Control
 from audit_service.errors import ControlFailed
@@ -12,7 +13,7 @@ from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
 from workers.engine.readout import decision_values, logits
-from workers.engine.tokens import EncodedPair, LabelTokens
+from workers.engine.tokens import EncodedPair
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25, torch.float16: 0.05}
 """Largest deviation in nats that the number format explains."""

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction
 from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidTrace
@@ -16,7 +17,6 @@ from workers.engine.patching import patch
 from workers.engine.positions import Exchange
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import decision_values
-from workers.engine.tokens import LabelTokens
 
 
 class Sweep(NamedTuple):

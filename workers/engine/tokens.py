@@ -8,9 +8,10 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from audit_service.domain.behaviors import FormKind, Labels
+from audit_service.domain.labels import LabelTokens, label_tokens
 from audit_service.domain.pairs import Pair, Side
 from audit_service.domain.sites import DECISION
-from audit_service.errors import InvalidBehavior, InvalidPairs
+from audit_service.errors import InvalidPairs
 
 
 class EncodedPrompt(NamedTuple):
@@ -48,13 +49,6 @@ class EncodedPair:
         return all(len(self.clean.spans[name]) == len(self.corrupt.spans[name]) for name in self.clean.spans)
 
 
-class LabelTokens(NamedTuple):
-    """Token ids of the labels' spellings, without repetition."""
-
-    favorable: tuple[int, ...]
-    unfavorable: tuple[int, ...]
-
-
 def first_difference(one: tuple[int, ...], other: tuple[int, ...]) -> int:
     """Length of the common beginning of two token sequences."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
@@ -84,37 +78,13 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_to
 
 
 def encode_labels(tokenizer: PreTrainedTokenizerBase, labels: Labels) -> LabelTokens:
-    """Token ids of both labels. Every spelling must be one known token and belong to one side only.
+    """Token ids of both labels; InvalidBehavior unless each spelling is one known token and of one side only."""
 
-    Raises InvalidBehavior naming each spelling that is not so.
-    """
-    favorable, unfavorable = (
-        {spelling: _spelling_tokens(tokenizer, spelling) for spelling in spellings}
-        for spellings in (labels.favorable, labels.unfavorable)
-    )
-    wrong = [
-        f"{spelling!r} is {len(ids)} tokens: {tokenizer.convert_ids_to_tokens(ids)}"
-        for spelling, ids in [*favorable.items(), *unfavorable.items()]
-        if len(ids) != 1 or ids[0] == tokenizer.unk_token_id
-    ]
-    if wrong:
-        raise InvalidBehavior(
-            "this tokenizer cannot express these label spellings as one known token",
-            remedy="declare spellings that are one token each (such as ' Yes' with its leading space after 'Answer:')",
-            details=wrong,
-        )
-    shared = sorted({ids[0] for ids in favorable.values()} & {ids[0] for ids in unfavorable.values()})
-    if shared:
-        raise InvalidBehavior(
-            f"favorable and unfavorable labels share the token {tokenizer.convert_ids_to_tokens(shared)}",
-            remedy="declare spellings whose first tokens differ",
-        )
-    return LabelTokens(*(tuple(sorted({ids[0] for ids in side.values()})) for side in (favorable, unfavorable)))
+    def encode(spelling: str) -> list[int]:
+        ids: list[int] = tokenizer(spelling, add_special_tokens=False)["input_ids"]
+        return ids
 
-
-def _spelling_tokens(tokenizer: PreTrainedTokenizerBase, spelling: str) -> list[int]:
-    ids: list[int] = tokenizer(spelling, add_special_tokens=False)["input_ids"]
-    return ids
+    return label_tokens(encode, labels, unknown=tokenizer.unk_token_id)
 
 
 def _encode_side(tokenizer: PreTrainedTokenizerBase, pair: Pair, side: Side) -> EncodedPrompt:

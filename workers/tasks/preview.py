@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from audit_service.db.tables import BehaviorVersionRow, ModelVersionRow, PreviewRow
 from audit_service.dispatch import Task
 from audit_service.domain.behaviors import Behavior
+from audit_service.domain.labels import LabelTokens
 from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairs import Pair
 from audit_service.domain.preview import FormPreview, PairPreview, Preview, SegmentTokens, sample
@@ -16,7 +17,7 @@ from audit_service.errors import AuditError
 from workers.cells import pair_set_of
 from workers.engine.decisions import measure_decisions
 from workers.engine.loading import Subject
-from workers.engine.tokens import EncodedPair, LabelTokens, encode_labels, encode_pair
+from workers.engine.tokens import EncodedPair, encode_labels, encode_pair
 from workers.runtime import Runtime, runtime
 from workers.tasks.base import task
 

@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from workers.engine.anatomy import FAMILIES
 from workers.engine.loading import Subject
 from workers.engine.positions import Exchange
-from workers.engine.tokens import LabelTokens
 
 
 def _module(subject: Subject, exchange: Exchange) -> nn.Module:

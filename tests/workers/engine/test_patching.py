@@ -1,13 +1,15 @@
 """Every cell equals the plain forward-hook computation on the same module."""
 
 import itertools
-from typing import Never
+from collections.abc import Iterator, Sequence
+from typing import Any, Never
 
 import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
 
+from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from audit_service.errors import Cancelled, InvalidTrace
 from tests.workers.engine import naive
@@ -18,7 +20,6 @@ from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
 from workers.engine.readout import full_decision, logits
-from workers.engine.tokens import LabelTokens
 
 CLEAN = (5, 17, 33, 8, 21, 60, 7, 90, 14)
 CORRUPT = (5, 17, 44, 9, 21, 60, 7, 90, 14)
