@@ -45,12 +45,15 @@ def trace(
     `clean_tokens` and `corrupt_tokens`.
     """
     # Importing torch and transformers takes seconds that no other command should pay.
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
     from workers.engine.determinism import make_deterministic  # noqa: PLC0415
     from workers.engine.loading import load_subject  # noqa: PLC0415
     from workers.engine.sweep import sweep_tokens  # noqa: PLC0415
     from workers.engine.tokens import encode_labels, encode_text  # noqa: PLC0415
 
     kinds = _kinds(sites)
+    disable_progress_bar()
     make_deterministic()
     subject = load_subject(model, dtype=dtype, device=device)
     labels = encode_labels(subject.tokenizer, Labels(favorable=tuple(favorable), unfavorable=tuple(unfavorable)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audit_service.domain.labels import LabelTokens
 from workers.engine.donors import Recording, record
-from workers.engine.entry import enter
+from workers.engine.entry import check_prompt, enter
 from workers.engine.flight import Flight, Group, Run
 from workers.engine.loading import Subject
 from workers.engine.patching import ROWS_IN_FLIGHT
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import full_decision
-from workers.engine.tokens import LabelTokens, first_difference
+from workers.engine.tokens import first_difference
 
 Ids = tuple[int, ...]
 
@@ -51,6 +52,8 @@ def measure_decisions(
     Raises InvalidPairs for a prompt the model cannot take, Cancelled when asked to stop.
     """
     wanted = [tuple(prompt) for prompt in prompts]
+    for ids in set(wanted):
+        check_prompt(subject, ids)
     found: dict[Ids, Tensor] = {}
     total = len(set(wanted))
 
@@ -68,22 +71,28 @@ def measure_decisions(
 
 
 def families(ordered: Sequence[Ids]) -> Iterator[tuple[Ids, list[_Continuation]]]:
-    """Cut sorted prompts into a first one and those that go on from its beginning.
+    """Cut sorted prompts into families: a first prompt, and those that go on from its beginning.
 
-    A new family starts where a prompt shares less than half as much with the first as its neighbours do.
+    A new family starts where computing one prompt anew costs fewer rows than its followers then save.
     """
-    first: Ids | None = None
+    first: Ids = ()
     others: list[_Continuation] = []
-    for ids, following in zip(ordered, [*ordered[1:], ()], strict=True):
-        shared = 0 if first is None else first_difference(first, ids)
-        if first is None or shared == 0 or 2 * shared < first_difference(ids, following):
-            if first is not None:
-                yield first, others
-            first, others = ids, []
-        else:
-            others.append(_Continuation(ids, min(shared, len(ids) - 1)))
-    if first is not None:
+    for i, ids in enumerate(ordered):
+        shared = min(first_difference(first, ids), len(ids) - 1)
+        if shared and _saved_by_a_new_family(ordered[i:], shared) <= shared:
+            others.append(_Continuation(ids, shared))
+            continue
+        if first:
+            yield first, others
+        first, others = ids, []
+    if first:
         yield first, others
+
+
+def _saved_by_a_new_family(ordered: Sequence[Ids], shared: int) -> int:
+    """Rows that the followers of the first of these prompts save by going on from it."""
+    likeness = (first_difference(ordered[0], ids) for ids in ordered[1:])
+    return sum(like - shared for like in takewhile(lambda like: like > shared, likeness))
 
 
 def _flights(continuations: Sequence[_Continuation]) -> Iterator[list[_Continuation]]:

@@ -41,7 +41,7 @@ def enter(subject: Subject, ids: Sequence[int]) -> Entry:
     Raises InvalidPairs for an empty or too long prompt or ids outside the vocabulary, InvalidModel if the model tells
     its layers something that the engine does not know how to divide among positions.
     """
-    _check_ids(subject, ids)
+    check_prompt(subject, ids)
     seen: list[dict[str, Any]] = []
     hidden: list[Tensor] = []
     with packed_attention(subject.model), ExitStack() as stack:
@@ -74,7 +74,8 @@ def _position_axis(value: Tensor) -> int:
     return min(value.ndim - 1, 1)
 
 
-def _check_ids(subject: Subject, ids: Sequence[int]) -> None:
+def check_prompt(subject: Subject, ids: Sequence[int]) -> None:
+    """Raise InvalidPairs if the model cannot take this prompt."""
     context = subject.anatomy.context
     if not ids:
         raise InvalidPairs("a prompt has no tokens", remedy="give a prompt that is not empty")

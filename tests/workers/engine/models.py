@@ -11,7 +11,6 @@ SHAPE = {
     "intermediate_size": 48,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
-    "vocab_size": 101,
     "max_position_embeddings": 64,
     "bos_token_id": 1,
     "eos_token_id": 2,
@@ -40,10 +39,12 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
 """Name → (model_type, options)."""
 
 
-def tiny(variant: str, *, seed: int = 0, tokenizer: PreTrainedTokenizerFast | None = None) -> Subject:
+def tiny(
+    variant: str, *, seed: int = 0, tokenizer: PreTrainedTokenizerFast | None = None, vocabulary: int = 101
+) -> Subject:
     """A random model whose weights are large enough that patches move the logits by tenths of a nat."""
     model_type, options = VARIANTS[variant]
-    config = CONFIG_MAPPING[model_type](**{**SHAPE, **options})
+    config = CONFIG_MAPPING[model_type](**{**SHAPE, **options, "vocab_size": vocabulary})
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():

@@ -1,0 +1,83 @@
+"""Decision values of many prompts equal one plain forward each."""
+
+import numpy as np
+import pytest
+import torch
+
+from audit_service.domain.labels import LabelTokens
+from audit_service.errors import Cancelled, InvalidBehavior, InvalidPairs, InvalidTrace
+from tests.workers.engine.models import VARIANTS, tiny
+from workers.engine.decisions import families, measure_decisions
+
+LABELS = LabelTokens(favorable=(3, 11), unfavorable=(12,))
+PROMPTS = [
+    (5, 6, 7, 8, 9, 10),
+    (5, 6, 7, 8, 44, 10, 13),
+    (5, 6, 7, 8, 9, 10),
+    (5, 6, 7, 70),
+    (20, 21, 22),
+    (20, 21),
+    (5, 6, 7, 8, 9, 10, 11, 12),
+    (90,),
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_shared_beginnings_change_no_value(variant: str) -> None:
+    subject = tiny(variant)
+    found = measure_decisions(subject, PROMPTS, LABELS)
+    for i, prompt in enumerate(PROMPTS):
+        with torch.no_grad():
+            log_p = subject.model(torch.tensor([prompt])).logits[0, -1].log_softmax(0)
+        favorable, unfavorable = (float(log_p[list(side)].logsumexp(0)) for side in LABELS)
+        expected = (favorable - unfavorable, favorable, unfavorable)
+        np.testing.assert_allclose(
+            (found.d[i], found.log_p_favorable[i], found.log_p_unfavorable[i]), expected, atol=1e-4, rtol=0
+        )
+
+
+def test_equal_prompts_have_equal_values_and_count_once() -> None:
+    seen: list[tuple[int, int, float]] = []
+    found = measure_decisions(tiny("llama"), PROMPTS, LABELS, progress=lambda *state: seen.append(state))
+    assert found.d[0] == found.d[2]
+    assert seen[-1] == (7, 7, 0.0)
+
+
+def test_families_go_on_from_where_most_is_shared() -> None:
+    names = [(1, 2, 3, 4, 5, 6, 7, name, 9) for name in range(20, 40)]
+    others = [(1, 2, 3, 8, 8, 8, 8, name, 9) for name in range(20, 40)]
+    (first, mine), (second, theirs) = families(sorted(names + others))
+    assert (first, second) == (names[0], others[0])
+    assert {c.shared for c in mine} == {c.shared for c in theirs} == {7}
+
+
+def test_a_lone_prompt_goes_on_from_another_family() -> None:
+    names = [(1, 2, 3, 4, 5, 6, 7, name, 9) for name in range(20, 40)]
+    [(_, others)] = families(sorted([*names, (1, 2, 3, 8, 8, 8)]))
+    assert others[-1].shared == 3
+
+
+def test_cancelling_raises() -> None:
+    with pytest.raises(Cancelled):
+        measure_decisions(tiny("llama"), PROMPTS, LABELS, should_stop=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"), [((), "no tokens"), (tuple([5] * 65), "65 tokens, the model's context is 64"), ((500,), "500")]
+)
+def test_prompts_that_the_model_cannot_take_are_refused(prompt: tuple[int, ...], words: str) -> None:
+    with pytest.raises(InvalidPairs, match=words):
+        measure_decisions(tiny("gpt2"), [(5, 6), prompt], LABELS)
+
+
+def test_labels_outside_the_vocabulary_are_refused() -> None:
+    with pytest.raises(InvalidBehavior, match="500"):
+        measure_decisions(tiny("gpt2"), [(5, 6)], LabelTokens((500,), (3,)))
+
+
+def test_logits_that_are_no_numbers_are_refused() -> None:
+    subject = tiny("llama")
+    with torch.no_grad():
+        subject.model.get_submodule("model.norm").weight.fill_(float("nan"))
+    with pytest.raises(InvalidTrace, match="not finite"):
+        measure_decisions(subject, [(5, 6)], LABELS)

@@ -1,0 +1,108 @@
+"""Model folders are taken as they are, or refused with the reason."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from audit_service.errors import InvalidModel
+from tests.workers.engine.models import tiny
+from tests.workers.engine.words import tokenizer
+from workers.engine.loading import describe, load_subject, subject_of
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    subject = tiny("llama", tokenizer=tokenizer())
+    subject.model.save_pretrained(tmp_path)
+    subject.tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def _change_config(folder: Path, **values: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_a_folder_is_described_without_its_weights(folder: Path) -> None:
+    expected = sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(folder).parameters())
+    (folder / "model.safetensors").write_bytes(b"no weights to be read")
+    found = describe(folder)
+    assert (found.architecture, found.family) == ("LlamaForCausalLM", "llama")
+    assert (found.layers, found.heads, found.parameters, found.has_chat_template) == (3, 4, expected, True)
+
+
+def test_a_loaded_subject_computes_what_was_saved(folder: Path) -> None:
+    ids = torch.tensor([[5, 6, 7]])
+    subject = load_subject(folder, device="cpu")
+    with torch.no_grad():
+        assert torch.equal(subject.model(ids).logits, tiny("llama").model(ids).logits)
+    assert (subject.dtype, subject.device.type, subject.model.training) == (torch.float32, "cpu", False)
+
+
+def test_the_dtype_asked_for_is_the_dtype_loaded(folder: Path) -> None:
+    assert load_subject(folder, dtype="bfloat16", device="cpu").dtype is torch.bfloat16
+
+
+def test_a_folder_without_a_config_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(InvalidModel, match=r"no config\.json"):
+        load_subject(tmp_path)
+
+
+def test_a_config_that_is_no_json_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    with pytest.raises(InvalidModel, match="not valid JSON"):
+        describe(folder)
+
+
+def test_pickle_checkpoints_are_refused(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(InvalidModel, match=r"only pickle files \(pytorch_model\.bin\)"):
+        load_subject(folder)
+
+
+def test_remote_code_is_refused(folder: Path) -> None:
+    _change_config(folder, auto_map={"AutoModelForCausalLM": "modeling.Mine"})
+    with pytest.raises(InvalidModel, match="own Python code"):
+        load_subject(folder)
+
+
+def test_a_family_that_is_not_proven_is_refused_by_name(folder: Path) -> None:
+    _change_config(folder, model_type="mamba")
+    with pytest.raises(InvalidModel, match="'mamba'"):
+        describe(folder)
+
+
+def test_a_model_without_a_language_head_is_refused(folder: Path) -> None:
+    _change_config(folder, architectures=["LlamaModel"])
+    with pytest.raises(InvalidModel, match="LlamaModel is not a causal language model"):
+        describe(folder)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(InvalidModel, match=r"no tokenizer\.json"):
+        load_subject(folder)
+
+
+def test_an_unknown_dtype_is_refused(folder: Path) -> None:
+    with pytest.raises(InvalidModel, match="'int3'"):
+        load_subject(folder, dtype="int3")
+
+
+def test_the_meta_device_is_refused(folder: Path) -> None:
+    with pytest.raises(InvalidModel, match="meta"):
+        load_subject(folder, device="meta")
+    subject = tiny("llama")
+    with pytest.raises(InvalidModel, match="meta"):
+        subject_of(subject.model.to("meta"), subject.tokenizer)
+
+
+@pytest.mark.parametrize(("variant", "option"), [("opt", "do_layer_norm_before"), ("gpt2", "reorder_and_upcast_attn")])
+def test_variants_that_are_not_proven_are_refused_by_name(variant: str, option: str) -> None:
+    subject = tiny(variant)
+    setattr(subject.model.config, option, not getattr(subject.model.config, option))
+    with pytest.raises(InvalidModel, match=option):
+        subject_of(subject.model, subject.tokenizer)
