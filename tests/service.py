@@ -13,6 +13,8 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from audit_service import dispatch
 from audit_service.app import create_app
@@ -78,7 +80,8 @@ def model_folder(tmp_path: Path) -> Path:
     folder.mkdir()
     config = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "num_attention_heads": 3}
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_text("{}")
+    words = {"?": 0, " Yes": 1, "Yes": 2, " yes": 3, "yes": 4, " No": 5, "No": 6, " no": 7, "no": 8}
+    Tokenizer(WordLevel(words, unk_token="?")).save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
     tensors = {"embed": np.zeros((5, 4), np.float32), "head": np.zeros((4, 5), np.float32)}
     save_file(tensors, folder / "model.safetensors")
