@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
+from workers.rendering.seal import comment, sealed
+
 TEMPLATES = Path(__file__).resolve().parents[2] / "report_templates"
 PDF_UA = b"""<rdf:Description rdf:about="" xmlns:pdfuaid="http://www.aiim.org/pdfua/ns/id/" pdfuaid:part="1"/>
 <rdf:Description rdf:about="" xmlns:pdfaExtension="http://www.aiim.org/pdfa/ns/extension/"
@@ -107,10 +109,11 @@ def finish(_: object, pdf: Any) -> None:  # noqa: ANN401 - a pydyf.PDF
 
 
 def finish_stream(stream: Any) -> None:  # noqa: ANN401 - a pydyf.Stream
-    """Metadata stay readable; no stream ends in a carriage return, which readers take for part of the line end."""
+    """Metadata stay readable and carry the seal; no stream ends in a carriage return, which reads as a line end."""
     if stream.extra.get("Type") == "/Metadata":
         stream.compress = False
-        stream.stream = [part.replace(b"</rdf:RDF>", PDF_UA + b"</rdf:RDF>") for part in stream.stream]
+        end = PDF_UA + b"</rdf:RDF>" + comment()
+        stream.stream = [part.replace(b"</rdf:RDF>", end) for part in stream.stream]
     if stream.data.endswith(b"\r\nendstream"):
         if stream.compress:
             stream.compress = False
@@ -124,7 +127,7 @@ def main() -> None:
     logging.getLogger("weasyprint").addHandler(Faults())
     try:
         limit(order)
-        sys.stdout.buffer.write(render(order))
+        sys.stdout.buffer.write(sealed(render(order)))
     except MemoryError:
         stop("memory", "out of memory")
     except OSError as error:

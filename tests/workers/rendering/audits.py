@@ -1,8 +1,10 @@
 """Audits with invented cells, judged by the real judge: what the report's tests are made of."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,10 +13,10 @@ from audit_service.domain.cells import DecisionTable, EffectTable
 from audit_service.domain.generation import generate
 from audit_service.domain.judgement import judge
 from audit_service.domain.pairs import Pair, PairKind, PairSet
-from audit_service.domain.plan import Direction, ModelIdentity, PairSetIdentity, Plan
+from audit_service.domain.plan import Direction, ModelIdentity, PairSetIdentity, Plan, Shard, ShardKind
 from audit_service.domain.shards import shards, traced_pairs
 from audit_service.domain.sites import Site
-from audit_service.domain.trace import Control, Measured
+from audit_service.domain.trace import Control, DecisionCells, EffectCells, Measured, Trace
 from workers.rendering.evidence import EventRecord, Evidence, RunFacts, ShardRecord
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "loan-denial.yaml"
@@ -53,6 +55,13 @@ def make_plan(audit: AuditFile, pair_set: PairSet, *, layers: int = 30, heads: i
     return Plan(model=model, behavior=audit.behavior, pair_set=identity, tracing=audit.tracing, judging=judging)
 
 
+class Audit(NamedTuple):
+    """Evidence and the stored bytes of its cells."""
+
+    evidence: Evidence
+    cells: dict[str, bytes]
+
+
 def make_evidence(
     *,
     audit: AuditFile | None = None,
@@ -61,6 +70,17 @@ def make_evidence(
     layers: int = 30,
     heads: int = 9,
 ) -> Evidence:
+    return make_audit(audit=audit, pair_set=pair_set, gap=gap, layers=layers, heads=heads).evidence
+
+
+def make_audit(
+    *,
+    audit: AuditFile | None = None,
+    pair_set: PairSet | None = None,
+    gap: float = 0.35,
+    layers: int = 30,
+    heads: int = 9,
+) -> Audit:
     """An audit whose mean gap is about ``gap`` nats in the first form and half of it, reversed, in the others."""
     audit = audit or example()
     pair_set = pair_set or generate(audit.behavior)
@@ -72,8 +92,8 @@ def make_evidence(
         for form in audit.behavior.forms
         for direction in plan.tracing.directions
     ]
-    judgement = judge(plan, decisions, effects, CONTROLS)
-    return Evidence(
+    traces = {shard: _trace(shard, decisions, effects) for shard in shards(plan, pair_set)}
+    evidence = Evidence(
         run=RunFacts(
             id="0b9c7f52-6f0e-4a52-9f4c-2f1d6a7e9b10",
             requested_by="Model Risk (example)",
@@ -84,13 +104,25 @@ def make_evidence(
         ),
         plan=plan,
         pair_set=pair_set,
-        judgement=judgement,
+        judgement=judge(plan, decisions, effects, CONTROLS),
         cue_tokens=_cue_tokens(plan),
         measured=(_measured(),),
-        shards=_shards(plan, pair_set),
+        shards=tuple(_record(shard, trace) for shard, trace in traces.items()),
         model_verified=True,
-        events=_events(plan),
+        events=_events(),
     )
+    return Audit(evidence, {shard.key: trace.payload for shard, trace in traces.items()})
+
+
+def _trace(shard: Shard, decisions: DecisionTable, effects: Sequence[EffectTable]) -> Trace:
+    """The shard's own rows of the tables, as the engine would store them."""
+    if shard.kind is ShardKind.DECISIONS:
+        rows = [[pair.id for pair in decisions.pairs].index(i) for i in shard.pair_ids]
+        parts = (decisions.d, decisions.log_p_favorable, decisions.log_p_unfavorable)
+        return Trace.of(DecisionCells(*(part[rows] for part in parts)))
+    (table,) = (e for e in effects if (e.form, e.direction) == (shard.form, shard.direction))
+    rows = [[pair.id for pair in table.pairs].index(i) for i in shard.pair_ids]
+    return Trace.of(EffectCells(table.d_clean[rows], table.d_corrupt[rows], table.patched[rows]))
 
 
 def _decisions(plan: Plan, pair_set: PairSet, gap: float, rng: np.random.Generator) -> DecisionTable:
@@ -164,22 +196,19 @@ def _measured() -> Measured:
     )
 
 
-def _shards(plan: Plan, pair_set: PairSet) -> tuple[ShardRecord, ...]:
-    return tuple(
-        ShardRecord(
-            key=shard.key,
-            kind=shard.kind,
-            form=shard.form,
-            direction=shard.direction,
-            pairs=len(shard.pair_ids),
-            digest=sha256(shard.key.encode()).hexdigest(),
-            verified=True,
-        )
-        for shard in shards(plan, pair_set)
+def _record(shard: Shard, trace: Trace) -> ShardRecord:
+    return ShardRecord(
+        key=shard.key,
+        kind=shard.kind,
+        form=shard.form,
+        direction=shard.direction,
+        pairs=len(shard.pair_ids),
+        digest=trace.digest,
+        verified=True,
     )
 
 
-def _events(plan: Plan) -> tuple[EventRecord, ...]:
+def _events() -> tuple[EventRecord, ...]:
     said = ("plan frozen", "run started", "run ended", "judged")
     return tuple(
         EventRecord(

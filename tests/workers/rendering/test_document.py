@@ -47,8 +47,8 @@ def test_every_control_of_annex_a_appears_exactly_once(words: str) -> None:
 
 def test_each_page_says_which_document_it_is_and_which_page(reader: PdfReader, evidence: Evidence) -> None:
     pages = len(reader.pages)
-    for number, page in enumerate(reader.pages[1:], start=2):
-        text = page.extract_text()
+    for number, sheet in enumerate(reader.pages[1:], start=2):
+        text = sheet.extract_text()
         assert evidence.document_id in text
         assert f"{number} / {pages}" in text
 

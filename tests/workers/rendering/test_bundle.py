@@ -1,0 +1,204 @@
+"""The bundle is whole, the same for the same run, and any change to it is found and named."""
+
+import itertools
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from audit_service.domain.manifest import canonical_json
+from audit_service.errors import InvalidInput
+from tests.workers.rendering.audits import NOON, Audit, make_audit
+from workers.commands.verify import verify as command
+from workers.rendering.bundle import MANIFEST, contents, event_chain, make_bundle, manifest, pack
+from workers.rendering.evidence import Approval
+from workers.rendering.report import Report, make_report
+from workers.rendering.seal import MARK, sealed, unsealed
+from workers.rendering.verifying import verify
+
+Files = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def audit() -> Audit:
+    made = make_audit(layers=2, heads=1)
+    approval = Approval(
+        at=NOON, person="Second Line", role="Validator", decision="accepted", record_digest=made.evidence.plan.digest
+    )
+    return Audit(made.evidence.model_copy(update={"approvals": (approval,)}), made.cells)
+
+
+@pytest.fixture(scope="module")
+def small(audit: Audit) -> Report:
+    return make_report(audit.evidence)
+
+
+@pytest.fixture(scope="module")
+def files(audit: Audit, small: Report) -> Files:
+    whole = contents(audit.evidence, [small], audit.cells)
+    return whole | {MANIFEST: manifest(whole, document_id=audit.evidence.document_id)}
+
+
+def first_fault(data: bytes) -> str:
+    """What the first check that does not hold says; empty if all hold."""
+    return next((f"{check.what} {check.detail}" for check in verify(data) if not check.held), "")
+
+
+def resigned(files: Files) -> bytes:
+    """Packed with a manifest that was brought up to date, as a careful forger would."""
+    document_id = json.loads(files[MANIFEST])["document_id"]
+    return pack(files | {MANIFEST: manifest(files, document_id=document_id)})
+
+
+def flipped(content: bytes, seed: int) -> bytes:
+    place = random.Random(seed).randrange(len(content))  # noqa: S311
+    return content[:place] + bytes([content[place] ^ 0x01]) + content[place + 1 :]
+
+
+def test_an_untouched_bundle_and_report_hold(files: Files, small: Report) -> None:
+    assert [check.what for check in verify(pack(files)) if not check.held] == []
+    assert [check.what for check in verify(small.pdf) if not check.held] == []
+
+
+def test_the_same_run_gives_the_same_bundle(audit: Audit, small: Report, files: Files) -> None:
+    assert make_bundle(audit.evidence, [small], audit.cells) == pack(files)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_flipped_bit_anywhere_in_the_container_is_found(files: Files, seed: int) -> None:
+    assert first_fault(flipped(pack(files), seed))
+
+
+EACH_FILE = (
+    "report.en.pdf",
+    "report.en.html",
+    "report.en.json",
+    "evidence.json",
+    "plan.json",
+    "pair_set.json",
+    "results.json",
+    "environment.json",
+    "events.json",
+    "approvals.json",
+    "README.txt",
+    MANIFEST,
+)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("name", EACH_FILE)
+def test_a_flipped_bit_in_a_file_is_found_and_the_file_named(files: Files, name: str, seed: int) -> None:
+    fault = first_fault(pack(files | {name: flipped(files[name], seed)}))
+    assert name in fault or "manifest" in fault.lower()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_flipped_bit_in_the_cells_is_found_although_the_manifest_was_renewed(files: Files, seed: int) -> None:
+    name = sorted(name for name in files if name.startswith("cells/"))[seed]
+    assert name in first_fault(resigned(files | {name: flipped(files[name], seed)}))
+
+
+def edited(files: Files, name: str, edit: Callable[[Any], None]) -> bytes:
+    """The JSON file with an edit, in canonical form."""
+    value = json.loads(files[name])
+    edit(value)
+    return canonical_json(value)
+
+
+def better_gap(evidence: Any) -> None:
+    row = next(row for row in evidence["judgement"]["results"] if row["key"].endswith(".gap_nats"))
+    row["value"] = 0.01
+
+
+def milder_verdict(evidence: Any) -> None:
+    evidence["judgement"]["verdict"]["value"] = "pass"
+
+
+def other_threshold(evidence: Any) -> None:
+    evidence["plan"]["behavior"]["threshold"]["gap_nats"] = 9.0
+
+
+def fewer_shards(evidence: Any) -> None:
+    evidence["shards"].pop()
+
+
+def other_event(evidence: Any) -> None:
+    evidence["events"][0]["what"] = "plan frozen twice"
+
+
+def other_pair(evidence: Any) -> None:
+    evidence["pair_set"]["pairs"][0]["profile"] = "other"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [better_gap, milder_verdict, other_threshold, fewer_shards, other_event, other_pair],
+    ids=lambda e: e.__name__,
+)
+def test_evidence_that_was_rewritten_with_its_manifest_does_not_hold(files: Files, edit: Callable[[Any], None]) -> None:
+    assert first_fault(resigned(files | {"evidence.json": edited(files, "evidence.json", edit)}))
+
+
+def test_numbers_that_do_not_follow_from_the_cells_are_named(files: Files, audit: Audit) -> None:
+    """Even when every other part is made anew from the forged evidence."""
+    rows = list(audit.evidence.judgement.results)
+    rows[3] = rows[3].model_copy(update={"value": 0.01})
+    judgement = audit.evidence.judgement.model_copy(update={"results": tuple(rows)})
+    forged = audit.evidence.model_copy(update={"judgement": judgement})
+    report = make_report(forged)
+    assert rows[3].key in first_fault(make_bundle(forged, [report], audit.cells))
+
+
+@pytest.mark.parametrize("name", ["report.en.pdf", "approvals.json", "events.json", MANIFEST])
+def test_a_missing_file_is_named(files: Files, name: str) -> None:
+    fault = first_fault(pack({key: content for key, content in files.items() if key != name}))
+    assert name in fault
+
+
+def test_a_file_too_many_is_named(files: Files) -> None:
+    assert "note.txt" in first_fault(pack(files | {"note.txt": b"trust me"}))
+
+
+def test_half_a_bundle_is_no_bundle(files: Files) -> None:
+    whole = pack(files)
+    assert "container" in first_fault(whole[: len(whole) // 2])
+
+
+def test_an_event_cannot_be_taken_out_of_the_chain(audit: Audit) -> None:
+    chain = event_chain(audit.evidence.events)
+    assert all(later["previous"] == earlier["digest"] for earlier, later in itertools.pairwise(chain))
+    assert event_chain(audit.evidence.events[1:])[-1]["digest"] != chain[-1]["digest"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_flipped_bit_anywhere_in_a_report_is_found(small: Report, seed: int) -> None:
+    assert "seal" in first_fault(flipped(small.pdf, seed))
+
+
+def test_bytes_behind_the_end_of_a_report_are_found(small: Report) -> None:
+    assert "after its end" in first_fault(small.pdf + b"\n%more")
+
+
+def test_a_report_is_sealed_once(small: Report) -> None:
+    assert small.pdf.count(MARK) == 1
+    assert sealed(small.pdf) == small.pdf
+    assert unsealed(small.pdf).holds
+
+
+def test_something_else_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="neither"):
+        verify(b"hello")
+
+
+def test_the_command_says_what_does_not_hold(files: Files, tmp_path: Any) -> None:
+    app = typer.Typer()
+    app.command()(command)
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(pack(files | {"plan.json": b"{}"}))
+    result = CliRunner().invoke(app, [str(path)])
+    assert result.exit_code == 1
+    assert "DOES NOT HOLD: plan.json" in result.output

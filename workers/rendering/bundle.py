@@ -1,0 +1,81 @@
+"""The evidence bundle: everything an auditor needs to check a run without us, in one file.
+
+A plain zip without compression choices: the same content gives the same bytes, so that a change anywhere shows.
+"""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+
+from audit_service.domain.manifest import canonical_json
+from workers.rendering.evidence import EventRecord, Evidence
+from workers.rendering.report import Report
+
+MANIFEST = "MANIFEST.json"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time a zip can name: members carry no date of their own."""
+README = """This is the evidence of one audit run.
+
+report.*.pdf, .html, .json  the report; the PDF carries evidence.json as an attachment
+evidence.json               plan, prompt pairs, every result, digests of every cell, events, approvals
+plan.json, pair_set.json    the frozen plan and its prompt pairs; their SHA-256 is their identity
+cells/*.safetensors         every measured cell, by shard key
+results.json                the statistics; environment.json what they were computed with
+events.json, approvals.json the log, each entry hashed with the one before; the decisions on record
+MANIFEST.json               SHA-256 of every other file
+
+Check it without the service:   audit-service verify FILE
+"""
+
+
+def event_chain(events: Sequence[EventRecord]) -> list[dict[str, str]]:
+    """Entries, each with the SHA-256 of the entry before and of itself: none can be changed, moved or taken out."""
+    previous, entries = "", []
+    for event in events:
+        entry = {"at": event.at.isoformat(), "actor": event.actor, "what": event.what, "previous": previous}
+        previous = hashlib.sha256(canonical_json(entry)).hexdigest()
+        entries.append(entry | {"digest": previous})
+    return entries
+
+
+def contents(evidence: Evidence, reports: Sequence[Report], cells: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The bundle's files by name, without the manifest. ``cells``: shard key → stored payload."""
+    files = {
+        "README.txt": README.encode(),
+        "evidence.json": canonical_json(evidence),
+        "plan.json": canonical_json(evidence.plan),
+        "pair_set.json": canonical_json(evidence.pair_set),
+        "results.json": canonical_json(evidence.judgement),
+        "environment.json": canonical_json([measured.model_dump(mode="json") for measured in evidence.measured]),
+        "events.json": canonical_json(event_chain(evidence.events)),
+        "approvals.json": canonical_json([approval.model_dump(mode="json") for approval in evidence.approvals]),
+    }
+    for report in reports:
+        name = f"report.{report.language}"
+        files |= {f"{name}.pdf": report.pdf, f"{name}.html": report.html.encode(), f"{name}.json": report.json}
+    return files | {f"cells/{key}.safetensors": payload for key, payload in cells.items()}
+
+
+def manifest(files: Mapping[str, bytes], *, document_id: str) -> bytes:
+    """Canonical JSON of the SHA-256 of each file."""
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != MANIFEST}
+    return canonical_json({"document_id": document_id, "files": digests, "schema": 1})
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """A zip whose bytes follow from names and contents alone."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            member = zipfile.ZipInfo(name, EPOCH)
+            member.external_attr = 0o644 << 16
+            member.create_system = 3
+            archive.writestr(member, files[name])
+    return stream.getvalue()
+
+
+def make_bundle(evidence: Evidence, reports: Sequence[Report], cells: Mapping[str, bytes]) -> bytes:
+    """The bundle of a run; equal input gives equal bytes."""
+    files = contents(evidence, reports, cells)
+    return pack(files | {MANIFEST: manifest(files, document_id=evidence.document_id)})

@@ -1,0 +1,276 @@
+"""Checks a bundle or a PDF by itself: no server, no network, no torch. Says what holds and what does not."""
+
+import hashlib
+import io
+import json
+import math
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import pikepdf
+from pydantic import ValidationError
+from pypdf import PdfReader
+
+from audit_service.domain.cells import DecisionTable, EffectTable
+from audit_service.domain.judgement import judge
+from audit_service.domain.manifest import canonical_json
+from audit_service.domain.pairs import Pair
+from audit_service.domain.plan import Direction, Plan, Shard, ShardKind
+from audit_service.domain.results import Judgement, Result
+from audit_service.domain.shards import shards
+from audit_service.domain.trace import Trace
+from audit_service.errors import InvalidInput
+from workers.rendering.blocks import EvidenceView, Table
+from workers.rendering.bundle import MANIFEST, event_chain, manifest, pack
+from workers.rendering.catalogue import LANGUAGES
+from workers.rendering.evidence import Evidence
+from workers.rendering.seal import unsealed
+from workers.rendering.views import build_view
+
+TOLERANCE = 1e-9
+"""Relative: statistics computed again on another machine may differ in the last bits."""
+
+
+class Check(NamedTuple):
+    """One thing that was looked at."""
+
+    what: str
+    held: bool
+    detail: str = ""
+
+
+Files = Mapping[str, bytes]
+Listed = Sequence[tuple[Shard, Sequence[Pair]]]
+
+
+def verify(data: bytes) -> Iterator[Check]:
+    """Every check of a bundle (zip) or a report (PDF), cheap ones first.
+
+    Raises InvalidInput if the bytes are neither.
+    """
+    if data.startswith(b"PK"):
+        return _bundle(data)
+    if data.startswith(b"%PDF"):
+        return _report(data)
+    raise InvalidInput("This is neither a bundle nor a PDF.", remedy="Give the .zip or the .pdf of a run.")
+
+
+def _bundle(data: bytes) -> Iterator[Check]:
+    try:
+        files = _unpack(data)
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError) as error:
+        yield Check("The container can be read", held=False, detail=str(error))
+        return
+    yield _container(data, files)
+    yield from _digests(files)
+    evidence = _evidence(files)
+    if evidence is None:
+        yield Check("evidence.json can be read", held=False)
+        return
+    yield from _parts(files, evidence)
+    yield from _views(files, evidence)
+    yield from _cells(files, evidence)
+    yield from (check for name, pdf in files.items() if name.endswith(".pdf") for check in _report(pdf, name, evidence))
+
+
+def _unpack(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        if len(set(names)) != len(names):
+            raise ValueError("a name appears twice")
+        return {name: archive.read(name) for name in names}
+
+
+def _container(data: bytes, files: Files) -> Check:
+    """Packing is deterministic, so the container's own bytes (headers, times, order, padding) are known."""
+    packed = pack(files)
+    first = next((i for i, (a, b) in enumerate(zip(data, packed, strict=False)) if a != b), min(len(data), len(packed)))
+    same = packed == data
+    return Check("The container holds its files and nothing else", same, "" if same else f"differs at byte {first}")
+
+
+def _digests(files: Files) -> Iterator[Check]:
+    """Each file against the manifest, and the manifest against its own form."""
+    try:
+        listed: dict[str, str] = json.loads(files[MANIFEST])["files"]
+    except (KeyError, ValueError, TypeError):
+        yield Check("The manifest can be read", held=False, detail=MANIFEST)
+        return
+    for name, expected in sorted(listed.items()):
+        found = hashlib.sha256(files[name]).hexdigest() if name in files else "missing"
+        yield Check(f"{name} is the file that the manifest names", found == expected, _differs(found, expected))
+    surplus = sorted(set(files) - set(listed) - {MANIFEST})
+    yield Check("Every file stands in the manifest", not surplus, ", ".join(surplus))
+
+
+def _differs(found: str, expected: str) -> str:
+    return "" if found == expected else f"SHA-256 {found[:16]}…, expected {str(expected)[:16]}…"
+
+
+def _evidence(files: Files) -> Evidence | None:
+    try:
+        return Evidence.model_validate_json(files["evidence.json"])
+    except (KeyError, ValidationError):
+        return None
+
+
+def _parts(files: Files, evidence: Evidence) -> Iterator[Check]:
+    """Each part that stands twice says the same in both places, byte for byte."""
+    expected = {
+        "evidence.json": canonical_json(evidence),
+        "plan.json": canonical_json(evidence.plan),
+        "pair_set.json": canonical_json(evidence.pair_set),
+        "results.json": canonical_json(evidence.judgement),
+        "environment.json": canonical_json([measured.model_dump(mode="json") for measured in evidence.measured]),
+        "events.json": canonical_json(event_chain(evidence.events)),
+        "approvals.json": canonical_json([approval.model_dump(mode="json") for approval in evidence.approvals]),
+        MANIFEST: manifest(files, document_id=evidence.document_id),
+    }
+    for name, content in expected.items():
+        yield Check(f"{name} agrees with the evidence", files.get(name) == content)
+    yield _identity(evidence)
+
+
+def _identity(evidence: Evidence, name: str = "evidence.json") -> Check:
+    same = evidence.pair_set.digest == evidence.plan.pair_set.digest
+    return Check(f"{name}: the prompt pairs are those of the plan", same)
+
+
+def _views(files: Files, evidence: Evidence) -> Iterator[Check]:
+    """Every printed number: the report is built again from the attached rows and compared as a whole."""
+    for language in LANGUAGES:
+        name = f"report.{language}.json"
+        if name in files:
+            again = canonical_json(build_view(evidence, language=language))
+            yield Check(f"Every number and sentence of {name} follows from the attached rows", again == files[name])
+
+
+def _cells(files: Files, evidence: Evidence) -> Iterator[Check]:
+    """Cells against the digests in the evidence, and the statistics computed again from them."""
+    traces = {}
+    for shard in evidence.shards:
+        name = f"cells/{shard.key}.safetensors"
+        payload = files.get(name, b"")
+        traces[shard.key] = Trace(payload)
+        held = traces[shard.key].digest == shard.digest
+        yield Check(f"{name} has the digest that the report prints", held)
+    expected = {shard.key for shard in shards(evidence.plan, evidence.pair_set)}
+    yield Check("The shards are those of the plan", expected == set(traces))
+    if all(traces[shard.key].digest == shard.digest for shard in evidence.shards) and expected == set(traces):
+        yield _statistics(evidence, traces)
+
+
+def _statistics(evidence: Evidence, traces: Mapping[str, Trace]) -> Check:
+    what = "The statistics follow from the cells"
+    again = _judged_again(evidence, traces)
+    wrong = _first_difference(evidence.judgement, again)
+    return Check(what, wrong is None, wrong or "")
+
+
+def _judged_again(evidence: Evidence, traces: Mapping[str, Trace]) -> Judgement:
+    plan = evidence.plan
+    pairs = {pair.id: pair for pair in evidence.pair_set.pairs}
+    listed = [(shard, [pairs[i] for i in shard.pair_ids]) for shard in shards(plan, evidence.pair_set)]
+    decided = [(shard, of) for shard, of in listed if shard.kind is ShardKind.DECISIONS]
+    decisions = DecisionTable.of(
+        [pair for _, of in decided for pair in of], [traces[shard.key].decisions() for shard, _ in decided]
+    )
+    effects = [
+        _effects(plan, form.name, direction, listed, traces)
+        for form in plan.behavior.forms
+        for direction in plan.tracing.directions
+    ]
+    return judge(plan, decisions, effects, evidence.judgement.controls)
+
+
+def _effects(plan: Plan, form: str, direction: Direction, listed: Listed, traces: Mapping[str, Trace]) -> EffectTable:
+    found = [
+        (shard, of)
+        for shard, of in listed
+        if shard.kind is ShardKind.EFFECTS and (shard.form, shard.direction) == (form, direction)
+    ]
+    return EffectTable.of(
+        form,
+        direction,
+        pairs=[pair for _, of in found for pair in of],
+        sites=plan.sites,
+        shards=[traces[shard.key].effects() for shard, _ in found],
+    )
+
+
+def _first_difference(printed: Judgement, again: Judgement) -> str | None:
+    """The first result that differs by more than the tolerance, or another part of the judgement."""
+    if [r.key for r in printed.results] != [r.key for r in again.results]:
+        return "the list of results"
+    for one, other in zip(printed.results, again.results, strict=True):
+        if not _same(one, other):
+            return one.key
+    if (printed.verdict.value, [v.value for v in printed.forms]) != (
+        again.verdict.value,
+        [v.value for v in again.forms],
+    ):
+        return "the verdict"
+    ids = [[s.id for s in judgement.statements] for judgement in (printed, again)]
+    return None if ids[0] == ids[1] else "the statements"
+
+
+def _same(one: Result, other: Result) -> bool:
+    numbers: tuple[Callable[[Result], float | None], ...] = (
+        lambda r: r.value,
+        lambda r: r.low,
+        lambda r: r.high,
+        lambda r: r.p_value,
+    )
+    close = all(_close(number(one), number(other)) for number in numbers)
+    words = (one.outcome, one.unit, one.n, one.method) == (other.outcome, other.unit, other.n, other.method)
+    return close and words
+
+
+def _close(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def _report(data: bytes, name: str = "The PDF", evidence: Evidence | None = None) -> Iterator[Check]:
+    """A report by itself: its seal, and the evidence that it carries."""
+    found = unsealed(data)
+    yield Check(f"{name}: its bytes agree with its seal", found.holds, found.detail)
+    if not found.holds:
+        return  # damaged pages are not worth reading
+    try:
+        with pikepdf.open(io.BytesIO(data)) as pdf:
+            attached = pdf.attachments["evidence.json"].get_file().read_bytes()
+            carried = Evidence.model_validate_json(attached)
+            language = str(pdf.Root.Lang)
+    except (pikepdf.PdfError, KeyError, ValidationError, RuntimeError) as error:
+        yield Check(f"{name}: the attached evidence can be read", held=False, detail=str(error).splitlines()[0])
+        return
+    yield Check(f"{name}: the attached evidence is in canonical form", canonical_json(carried) == attached)
+    yield _identity(carried, name)
+    yield _printed(data, carried, language, name)
+    if evidence is not None:
+        yield Check(f"{name}: it carries the bundle's evidence", carried == evidence)
+
+
+def _printed(data: bytes, evidence: Evidence, language: str, name: str) -> Check:
+    """Every number with a reference, as the rows give it, against the text of the pages."""
+    pages = PdfReader(io.BytesIO(data)).pages
+    text = "".join("".join(page.extract_text().split()) for page in pages)
+    claims = dict.fromkeys(_claims(build_view(evidence, language=language)))
+    missing = [claim for claim in claims if "".join(claim.split()) not in text]
+    what = f"{name}: its {len(claims)} printed numbers follow from the attached rows"
+    return Check(what, not missing, ", ".join(missing[:5]))
+
+
+def _claims(view: EvidenceView) -> Iterator[str]:
+    """Numbers with their references, as they stand beside each other in print."""
+    tables = [block for section in view.sections for block in section.blocks if isinstance(block, Table)]
+    cells = [cell for table in tables for row in table.rows for cell in row.cells]
+    for cell in [*cells, *(line.gap for line in view.conclusion.lines)]:
+        if cell.ref:
+            yield f"{cell.text} {cell.ref}"
+    register = next(section for section in view.sections if section.id == "register")
+    for row in (row for block in register.blocks if isinstance(block, Table) for row in block.rows):
+        yield " ".join(cell.text for cell in row.cells)
