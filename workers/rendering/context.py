@@ -1,5 +1,6 @@
 """What every section of the document is written from."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,7 +17,8 @@ from audit_service.domain.frameworks import (
     evaluate_downgrades,
 )
 from audit_service.domain.pairs import PairKind
-from audit_service.domain.plan import Direction
+from audit_service.domain.plan import Direction, Unit
+from audit_service.domain.readings import Reading
 from audit_service.domain.results import Sentence, VerdictValue
 from audit_service.domain.sites import ALL, Site
 from workers.rendering import numbers
@@ -25,6 +27,7 @@ from workers.rendering.book import Book
 from workers.rendering.catalogue import Catalogue
 from workers.rendering.evidence import Evidence
 
+_NUMBERED = re.compile(r"part (\d+) of the prompts|form (.+) alone")
 WORST_FIRST = (
     VerdictValue.FAIL,
     VerdictValue.CONCERN,
@@ -32,6 +35,10 @@ WORST_FIRST = (
     VerdictValue.NOT_MEASURED,
     VerdictValue.PASS,
 )
+
+
+LEADING = ".leading_site_share"
+"""Result keys that say how often the leading site of a form leads under other directions, metrics and prompts."""
 
 
 class Contrast(NamedTuple):
@@ -90,10 +97,31 @@ class Context:
 
     def say(self, sentence: Sentence) -> str:
         """A sentence of the judge; a site's key in it becomes the site's name."""
-        site = next((site for site in self.evidence.plan.sites if site.key == sentence.values.get("site")), None)
-        if site is not None:
-            sentence = Sentence(id=sentence.id, values={**sentence.values, "site": self.site_name(site)})
-        return self.t.say(sentence)
+        values = dict(sentence.values)
+        for name in {"site", "others"} & set(values):
+            values[name] = self.t.join(self._site_words(key) for key in str(values[name]).split(", "))
+        return self.t.say(Sentence(id=sentence.id, values=values))
+
+    def specification(self, name: str) -> str:
+        """A specification's name in the language; its parts come from a fixed vocabulary."""
+        words = {"all prompts": "spec.all"} | {f"by {unit}": f"spec.unit.{unit}" for unit in Unit}
+        words |= {reading.replace("_", "-"): f"spec.reading.{reading}" for reading in Reading}
+        said = []
+        for part in name.split(", "):
+            numbered = _NUMBERED.fullmatch(part)
+            if part in words:
+                said.append(self.t(words[part]))
+            elif numbered:
+                said.append(
+                    self.t("spec.part", number=numbered[1]) if numbered[1] else self.t("spec.form", form=numbered[2])
+                )
+            else:
+                said.append(part)
+        return self.t.join(said)
+
+    def _site_words(self, key: str) -> str:
+        site = next((site for site in self.evidence.plan.sites if site.key == key), None)
+        return key if site is None else self.site_name(site)
 
     def site_name(self, site: Site) -> str:
         """A site in words: kind, layer, head, segment."""
@@ -111,14 +139,14 @@ class Context:
         evidence = self.evidence
         people = {evidence.run.requested_by, evidence.plan.behavior.owner}
         others = [approval for approval in evidence.approvals if approval.person not in people]
-        stable = evidence.judgement.verdict.share_unchanged
+        leading = [r.value for r in evidence.judgement.results if r.key.endswith(LEADING)]
         return Facts(
             artefacts=frozenset(self._artefacts()),
             signed_off_by_another=bool(others),
             disparity_complete=all(self._complete(contrast) for contrast in self.contrasts),
             criteria_fixed_before=not evidence.plan.exploratory and evidence.run.planned_at <= evidence.run.started_at,
             inconclusive=any(v.value is VerdictValue.INCONCLUSIVE for v in evidence.judgement.forms),
-            localisation_stable=None if stable is None else stable == 1.0,
+            localisation_stable=all(share == 1.0 for share in leading) if leading else None,
             digests_hold=evidence.digests_hold,
             deployment_argument=bool(evidence.plan.behavior.deployment_note),
             current=None,
@@ -135,7 +163,7 @@ class Context:
             yield DISPARITY
         if any(".named_sites" in key for key in self.book.results):
             yield LOCALISATION
-        if self.evidence.judgement.verdict.share_unchanged is not None:  # more than one corruption or metric was run
+        if any(key.endswith(LEADING) for key in self.book.results):
             yield SENSITIVITY
         if self.evidence.approvals:
             yield "approval_trail"

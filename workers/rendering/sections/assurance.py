@@ -29,16 +29,29 @@ def _verdicts(context: Context) -> Block:
                 text_cell(t("robustness.behavior") if verdict.scope == "behavior" else verdict.scope),
                 Cell(text=context.verdict(verdict.value), style="status", tone=tone_of(verdict.value)),
                 Cell(text=t("robustness.one") if share is None else numbers.percent(share), style="number"),
-                text_cell(t.join(verdict.changed_by) or t("cover.none")),
+                text_cell(_changed_by(context, verdict)),
             )
         )
     columns = (
-        Column(label=t("robustness.scope"), width="20%"),
-        Column(label=t("robustness.verdict"), style="status", width="20%"),
-        Column(label=t("robustness.share"), style="number", width="28%"),
+        Column(label=t("robustness.scope"), width="16%"),
+        Column(label=t("robustness.verdict"), style="status", width="14%"),
+        Column(label=t("robustness.share"), style="number", width="18%"),
         Column(label=t("robustness.changed")),
     )
     return table(t("robustness.verdicts.table"), columns, rows, note=t("robustness.note"))
+
+
+CHANGES = 4
+"""Specifications with another verdict that are printed; the attached data hold them all."""
+
+
+def _changed_by(context: Context, verdict: Verdict) -> str:
+    t = context.t
+    if not verdict.changed_by:
+        return t("cover.none")
+    said = "; ".join(context.specification(name) for name in verdict.changed_by[:CHANGES])
+    more = len(verdict.changed_by) - CHANGES
+    return t.sentences([said, t("robustness.more", more=str(more))]) if more > 0 else said
 
 
 def _controls(context: Context) -> Block:
@@ -138,6 +151,7 @@ def _item(context: Context, index: int, verdict: Verdict) -> Block:
 
 
 LIMITATIONS = (
+    "corruption",
     "distribution",
     "cue",
     "labels",

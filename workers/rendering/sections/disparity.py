@@ -213,6 +213,10 @@ def _strata(context: Context) -> Block | None:
             key = f"{c.key}.{stratum}.gap_nats"
             if key in book:
                 rows.append([*_scope(c), text_cell(stratum), book.number(key), book.interval(key), book.units(key)])
+        for key in (key for key in book.results if key.startswith(f"{c.key}.interaction.")):
+            one, other = key.removeprefix(f"{c.key}.interaction.").split(".", maxsplit=1)
+            label = t("disparity.interaction", one=one, other=other)
+            rows.append([*_scope(c), text_cell(label), book.number(key), book.interval(key), book.units(key)])
     if not rows:
         return None
     labels = ("stratum", "gap_nats", "interval", "clusters")

@@ -7,7 +7,7 @@ from audit_service.domain.plan import Direction
 from audit_service.domain.sites import ALL, HEAD_KINDS, Site, SiteKind
 from workers.rendering import numbers
 from workers.rendering.blocks import Block, Bullets, Cell, Column, HeatMap, HeatMaps, Paragraph, Section
-from workers.rendering.context import Context, heading, note, number_columns, table, text_cell
+from workers.rendering.context import LEADING, Context, heading, note, number_columns, table, text_cell
 
 SHOWN = 10
 """Named sites printed for each form and direction; the attached data hold them all."""
@@ -58,13 +58,14 @@ def _totals(context: Context) -> Block:
 def _stability(context: Context) -> Block:
     """Whether other prompts would have led to the same sites, and what sites drawn by chance do."""
     t, book = context.t, context.book
-    labels = ("topk", "split_half", "held_out", "random_sites")
+    labels = ("topk", "split_half", "held_out", "random_sites", "leads")
     names = ("topk_jaccard", "split_half", "leading_held_out", "random_site_null")
     rows = [
         [
             text_cell(form.name),
             text_cell(t(f"direction.{direction}")),
             *(book.number(f"{form.name}.{direction}.{name}") for name in names),
+            book.number(f"{form.name}{LEADING}"),
         ]
         for form in context.evidence.plan.behavior.forms
         for direction in context.directions

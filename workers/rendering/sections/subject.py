@@ -148,6 +148,7 @@ def criteria(context: Context) -> Section:
         (t("criteria.directions"), text_cell(t.join(t(f"direction.{name}") for name in tracing.directions))),
         (t("criteria.mapping"), text_cell(t(f"criteria.mapping.{tracing.mapping}"))),
         (t("criteria.traced"), text_cell(_traced(context))),
+        (t("criteria.robustness"), text_cell(_robustness(context))),
         (t("criteria.seeds"), text_cell(_seeds(context))),
         (t("criteria.digest"), code(plan.digest)),
         (t("criteria.frozen"), text_cell(numbers.moment(context.evidence.run.planned_at))),
@@ -169,6 +170,17 @@ def _traced(context: Context) -> str:
     tracing = context.evidence.plan.tracing
     return context.t(
         "criteria.traced.value", pairs=str(tracing.pairs_per_form), placebo=str(tracing.placebo_pairs_per_form)
+    )
+
+
+def _robustness(context: Context) -> str:
+    t, declared = context.t, context.evidence.plan.judging.robustness
+    return t(
+        "criteria.robustness.value",
+        readings=t.join(t(f"spec.reading.{reading}") for reading in declared.readings),
+        units=t.join(t(f"spec.unit.{unit}") for unit in declared.units),
+        parts=str(declared.prompt_resamples),
+        share=numbers.percent(declared.kept_share),
     )
 
 
