@@ -1,12 +1,17 @@
 """What a plan will cost before anyone pays for it: forward passes, time and memory, as estimates."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from os.path import commonprefix
+from statistics import fmean
 
 from pydantic import Field
 
 from audit_service.domain.manifest import Frozen
-from audit_service.domain.pairs import PairSet, Side
+from audit_service.domain.pairs import Pair, PairSet, Side
 from audit_service.domain.plan import Plan, Shard, ShardKind
+from audit_service.domain.sites import DECISION
 
 CHARACTERS_PER_TOKEN = 4
 BYTES_PER_PARAMETER = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
@@ -17,13 +22,14 @@ ASSUMED_FLOPS = 5e10
 
 
 class Cost(Frozen):
-    """Estimates; only ``forward_passes`` is exact."""
+    """Estimates; only ``shards`` and ``forward_passes`` are exact."""
 
     shards: int
     forward_passes: int
-    """Prompts run through the network, whole or from the patched layer on."""
+    """Prompts run through the network, whole or from the patched activation on."""
     full_passes: float
-    """The same in units of one whole pass: a pass resumed at layer k of n counts (n - k) / n."""
+    """The same in units of one whole pass: resumed at layer k of n and at a prompt's last tenth, one counts
+    (n - k) / 10 n."""
     seconds: float = Field(ge=0)
     """At ``assumed_flops`` per second."""
     assumed_flops: float
@@ -33,20 +39,46 @@ class Cost(Frozen):
 
 def estimate(plan: Plan, pair_set: PairSet, shards: Sequence[Shard]) -> Cost:
     """The cost of the shards. A parameter takes part in two operations per token."""
-    texts = {pair.id: [pair.text(side) for side in Side] for pair in pair_set.pairs}
-    prompts = len({(pair.form, text) for pair in pair_set.pairs for text in texts[pair.id]})
-    traced = sum(len(shard.pair_ids) for shard in shards if shard.kind is ShardKind.EFFECTS)
-    layers = plan.model.layers
-    resumed = sum((layers - site.layer) / layers for site in plan.sites)
-    full = prompts + traced * (2 + resumed)
-    characters = sum(len(text) for both in texts.values() for text in both) / (2 * len(texts))
-    flops_per_pass = 2 * plan.model.parameters * characters / CHARACTERS_PER_TOKEN
+    pairs = {pair.id: pair for pair in pair_set.pairs}
+    prompts = {(pair.form, pair.text(side)) for pair in pair_set.pairs for side in Side}
+    traced = [pairs[name] for shard in shards if shard.kind is ShardKind.EFFECTS for name in shard.pair_ids]
+    full = _decided(prompts) + 2 * len(traced) + _resumed(plan, traced)
+    tokens = fmean(len(text) for _, text in prompts) / CHARACTERS_PER_TOKEN
     weights = plan.model.parameters * BYTES_PER_PARAMETER.get(plan.model.dtype, 4)
     return Cost(
         shards=len(shards),
-        forward_passes=prompts + traced * (2 + len(plan.sites)),
+        forward_passes=len(prompts) + len(traced) * (2 + len(plan.sites)),
         full_passes=round(full, 1),
-        seconds=round(full * flops_per_pass / ASSUMED_FLOPS, 1),
+        seconds=round(full * 2 * plan.model.parameters * tokens / ASSUMED_FLOPS, 1),
         assumed_flops=ASSUMED_FLOPS,
         memory_bytes=round(weights * (1 + WORKING_SHARE)),
     )
+
+
+def _decided(prompts: Iterable[tuple[str, str]]) -> float:
+    """Passes over all prompts in units of whole ones: what a prompt begins with like another is computed once."""
+    texts = [text for _, text in sorted(prompts)]
+    # Texts are no paths: character by character is what is meant.
+    shared = sum(len(commonprefix(two)) / len(two[1]) for two in pairwise(texts))  # noqa: RUF071
+    return len(texts) - shared
+
+
+def _resumed(plan: Plan, traced: Sequence[Pair]) -> float:
+    """Patched passes in units of whole ones: nothing before the patched layer and position is computed again."""
+    layers = plan.model.layers
+    depth = Counter[str]()
+    for site in plan.sites:
+        depth[site.segment] += layers - site.layer
+    return sum(_share_after(pair, segment) * count / layers for pair in traced for segment, count in depth.items())
+
+
+def _share_after(pair: Pair, segment: str) -> float:
+    """Share of the prompt from the segment's beginning to its end; every position begins at the first cue."""
+    texts = [part.reference for part in pair.segments]
+    names = [part.name for part in pair.segments]
+    first_cue = next(index for index, part in enumerate(pair.segments) if part.is_cue)
+    whole = sum(map(len, texts))
+    if segment == DECISION:
+        return min(CHARACTERS_PER_TOKEN / whole, 1)
+    start = names.index(segment) if segment in names else first_cue
+    return sum(map(len, texts[max(start, first_cue) :])) / whole

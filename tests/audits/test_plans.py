@@ -132,7 +132,7 @@ def test_the_same_terms_on_a_new_model_are_a_revalidation_and_not_exploratory(
 ) -> None:
     judge(database, audit.run()["id"])
     wanted = parts(audit)
-    (model_folder / "tokenizer.json").write_text('{"retrained": 1}')
+    (model_folder / "training.json").write_text('{"retrained": 1}')
     made = audit.create("plans", wanted | {"model_version_id": audit.model(version="2")["id"]})
     assert (made["exploratory"], made["predecessor"]) == (False, None)
 

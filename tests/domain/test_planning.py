@@ -3,10 +3,11 @@ import pytest
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.cost import ASSUMED_FLOPS, estimate
 from audit_service.domain.generation import generate
-from audit_service.domain.pairs import PairKind, PairSet
-from audit_service.domain.plan import Judging, ModelIdentity, Plan, Tracing
+from audit_service.domain.pairs import Pair, PairKind, PairSet, Segment, Side
+from audit_service.domain.plan import Direction, Judging, ModelIdentity, Plan, Shard, ShardKind, Tracing
 from audit_service.domain.planning import changed_after, compose
 from audit_service.domain.shards import shards, traced_pairs
+from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidInput
 from tests.examples import loan_denial
 
@@ -77,16 +78,30 @@ def test_the_cost_counts_every_prompt_once_and_every_site_of_every_traced_pair()
     traced = 2 * sum(len(traced_pairs(wanted, PAIRS, form.name)) for form in BEHAVIOR.forms)
     assert traced == 2 * 2 * (3 + 1)
     assert cost.forward_passes == len(prompts) + traced * (2 + len(wanted.sites))
-    layers = [0, 1, 2, 3]
-    resumed = sum((4 - layer) / 4 for layer in layers) * (3 * 3 + 2)  # three kinds x three segments, two heads
-    assert cost.full_passes == round(len(prompts) + traced * (2 + resumed), 1)
     assert cost.shards == len(shards(wanted, PAIRS))
 
 
+def word(cue: str, before: str, after: str, *, other: str) -> Pair:
+    """A pair with its cue between two texts."""
+    texts = {"before": (before, before), "cue": (cue, other), "after": (after, after)}
+    segments = tuple(Segment(name=name, reference=a, comparison=b) for name, (a, b) in texts.items())
+    return PAIRS.pairs[0].model_copy(update={"id": cue, "segments": segments})
+
+
+def test_only_what_lies_behind_the_patched_layer_and_position_is_counted_as_computed_again() -> None:
+    pairs = PairSet(name="x", pairs=(word("ABCD", "x" * 20, "y" * 16, other="abcd"),))  # 40 characters, ten tokens
+    wanted = plan().model_copy(update={"tracing": Tracing(kinds=(SiteKind.RESID_PRE, SiteKind.Z), seed=0)})
+    shard = Shard(plan_digest="d", kind=ShardKind.EFFECTS, form="raw", direction=Direction.NOISE, pair_ids=("ABCD",))
+    shares = {"cue": 20 / 40, "after": 16 / 40, "decision": 4 / 40, "all": 20 / 40}
+    resumed = sum(shares[site.segment] * (4 - site.layer) / 4 for site in wanted.sites)
+    decided = 1 + (1 - 20 / 40)  # the second prompt begins like the first
+    assert estimate(wanted, pairs, [shard]).full_passes == round(decided + 2 + resumed, 1)
+
+
 def test_time_and_memory_follow_from_the_models_size() -> None:
-    wanted = plan()
+    wanted = plan().model_copy(update={"model": MODEL.model_copy(update={"parameters": 10**9})})
     cost = estimate(wanted, PAIRS, shards(wanted, PAIRS))
-    lengths = [len(text) for pair in PAIRS.pairs for text in (pair.text(side) for side in ("reference", "comparison"))]
-    tokens = sum(lengths) / len(lengths) / 4
-    assert cost.seconds == pytest.approx(cost.full_passes * 2 * 1000 * tokens / ASSUMED_FLOPS, abs=0.1)
-    assert cost.memory_bytes == 1000 * 2 * 1.5
+    texts = {(pair.form, pair.text(side)) for pair in PAIRS.pairs for side in Side}
+    tokens = sum(len(text) for _, text in texts) / len(texts) / 4
+    assert cost.seconds == pytest.approx(cost.full_passes * 2 * 10**9 * tokens / ASSUMED_FLOPS, rel=1e-2)
+    assert cost.memory_bytes == 10**9 * 2 * 1.5
