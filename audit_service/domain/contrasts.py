@@ -1,7 +1,6 @@
 """Contrasts: the pairs of one comparison group against the reference group in one form, and what they add up to."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
@@ -11,19 +10,8 @@ from audit_service.domain.behaviors import Behavior
 from audit_service.domain.cells import COMPARISON, REFERENCE, DecisionTable, gap
 from audit_service.domain.metrics import LOG_ODDS, Metric
 from audit_service.domain.pairs import Pair, PairKind
+from audit_service.domain.plan import Unit
 from audit_service.domain.uncertainty import Array, Clusters
-
-
-class Unit(StrEnum):
-    """What is resampled, and so what is taken to be independent."""
-
-    CLUSTER = "cluster"
-    """Template x cue pair: the declared unit."""
-    CUES = "cues"
-    """The cue pair over all templates: sensitivity analysis."""
-
-    def label(self, pair: Pair) -> str:
-        return pair.cluster if self is Unit.CLUSTER else f"{pair.reference_cue}~{pair.comparison_cue}"
 
 
 @dataclass(frozen=True)
@@ -82,6 +70,11 @@ def placebo(decisions: DecisionTable, behavior: Behavior, form: str) -> Decision
     """The measured placebo pairs of a form."""
     ours = np.array([pair.form == form and pair.kind is PairKind.PLACEBO for pair in decisions.pairs], dtype=bool)
     return decisions.select(ours & decisions.measured(min_coverage=behavior.min_coverage))
+
+
+def independent(pair: Pair, unit: Unit) -> str:
+    """The label that the pair shares with those it is not independent of."""
+    return pair.cluster if unit is Unit.CLUSTER else f"{pair.reference_cue}~{pair.comparison_cue}"
 
 
 def _contrast_of(pair: Pair) -> tuple[str, str, str, str]:

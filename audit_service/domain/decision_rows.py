@@ -6,10 +6,10 @@ import numpy as np
 
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.cells import DecisionTable
-from audit_service.domain.contrasts import Contrast, Unit, columns, placebo
+from audit_service.domain.contrasts import Contrast, columns, placebo
 from audit_service.domain.disparity import assess, mean, selection_ratio, standardised
 from audit_service.domain.mixed import mixed_model
-from audit_service.domain.plan import Judging
+from audit_service.domain.plan import Judging, Unit
 from audit_service.domain.results import Result
 from audit_service.domain.rows import count, plain, row
 from audit_service.domain.shares import FEWEST_FLIPPING, difference, katz, mcnemar, net_share, ratio_from_net, share

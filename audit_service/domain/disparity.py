@@ -11,9 +11,9 @@ import numpy as np
 from scipy import stats
 
 from audit_service.domain.behaviors import Behavior
-from audit_service.domain.contrasts import Contrast, Unit, columns
+from audit_service.domain.contrasts import Contrast, columns, independent
 from audit_service.domain.metrics import LOG_ODDS, Metric
-from audit_service.domain.plan import Judging
+from audit_service.domain.plan import Judging, Unit
 from audit_service.domain.uncertainty import (
     Array,
     Clusters,
@@ -114,7 +114,7 @@ def assess(
     contrast: Contrast, *, behavior: Behavior, judging: Judging, metric: Metric = LOG_ODDS, unit: Unit = Unit.CLUSTER
 ) -> Assessment:
     """Gap, significance and equivalence of one contrast; ``unit`` is what is resampled."""
-    clusters = Clusters.of([unit.label(pair) for pair in contrast.table.pairs])
+    clusters = Clusters.of([independent(pair, unit) for pair in contrast.table.pairs])
     data = columns(contrast.table, cut=behavior.cut, metric=metric)
     rng = generator(judging.seed, contrast.key, metric.reading, unit)
     sample = Resampled.of(data, clusters, rng=rng, resamples=judging.resamples)

@@ -9,6 +9,7 @@ from audit_service.domain.effects import Columns, SiteEffects, placebo_floor
 from audit_service.domain.interplay import Asymmetry, Part
 from audit_service.domain.plan import Direction, Judging
 from audit_service.domain.results import Result, Sentence
+from audit_service.domain.robustness import LeadingSite
 from audit_service.domain.rows import count, plain, row
 from audit_service.domain.sentences import say
 from audit_service.domain.stability import (
@@ -160,3 +161,22 @@ def statement(effects: SiteEffects, *, alpha: float) -> Sentence:
 
 def untraced(form: str, direction: Direction) -> Sentence:
     return say("effects.not_traced", form=form, direction=direction)
+
+
+def leading_row(form: str, leading: LeadingSite) -> Result:
+    """How often the leading site of a form leads."""
+    method = (
+        f"share of {leading.specifications} specifications (direction, metric, prompts) in which {leading.site} leads"
+    )
+    return plain(f"{form}.leading_site_share", leading.share, unit="share", method=method)
+
+
+def leading_statement(form: str, leading: LeadingSite) -> Sentence:
+    return say(
+        "effects.unstable" if leading.others else "effects.stable",
+        form=form,
+        site=leading.site,
+        share=leading.share,
+        specifications=leading.specifications,
+        others=", ".join(leading.others[:3]),
+    )

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.manifest import Frozen, digest
+from audit_service.domain.readings import Reading
 from audit_service.domain.sites import ALL, Site, SiteKind, site_grid
 
 
@@ -61,6 +62,26 @@ class Tracing(Frozen):
     seed: int = 0
 
 
+class Unit(StrEnum):
+    """What is resampled, and so what is taken to be independent."""
+
+    CLUSTER = "cluster"
+    """Template x cue pair: the unit of the verdict."""
+    CUES = "cues"
+    """The cue pair over all templates: sensitivity analysis."""
+
+
+class Robustness(Frozen):
+    """The other specifications under which the verdict is given again, to say how far it depends on ours."""
+
+    readings: tuple[Reading, ...] = tuple(Reading)
+    units: tuple[Unit, ...] = tuple(Unit)
+    prompt_resamples: int = Field(default=10, ge=0)
+    """Random parts of the clusters, besides all of them."""
+    kept_share: float = Field(default=0.8, gt=0, lt=1)
+    """Share of the clusters in each part."""
+
+
 class Judging(Frozen):
     """How the numbers become a verdict."""
 
@@ -69,6 +90,7 @@ class Judging(Frozen):
     """Equivalence margin of the mean paired gap."""
     resamples: int = Field(default=10_000, ge=1_000)
     seed: int = 0
+    robustness: Robustness = Robustness()
 
 
 class PairSetIdentity(Frozen):

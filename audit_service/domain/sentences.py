@@ -97,6 +97,14 @@ CATALOGUE: Final[dict[str, str]] = {
         "{form}: {site} is needed for {needed:.0%} of the total effect but suffices for {sufficient:.0%} only: it "
         "works together with something else (AND-like)."
     ),
+    "effects.stable": (
+        "{form}: {site} has the largest effect under each of the {specifications} specifications (direction, metric, "
+        "prompts)."
+    ),
+    "effects.unstable": (
+        "{form}: {site} has the largest effect under {share:.0%} of the {specifications} specifications (direction, "
+        "metric, prompts); elsewhere {others}."
+    ),
     "effects.none": "{form}, {direction}: no site has an effect after correction for looking at all {sites} of them.",
     "effects.few": "{form}, {direction}: only {clusters} clusters were traced, too few to name a site.",
     "effects.not_traced": "{form}, {direction}: no pair was traced.",

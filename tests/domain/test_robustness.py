@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from audit_service.domain.contrasts import contrasts
+from audit_service.domain.judgement import judge
+from audit_service.domain.plan import Direction, Robustness, Unit
+from audit_service.domain.readings import Reading
+from audit_service.domain.results import Judgement, VerdictValue
+from audit_service.domain.robustness import leading_site, specifications
+from audit_service.domain.sentences import english
+from tests.domain.made import PASSED, audit, decisions, effects, noisy
+
+
+def judged(gap: float, *, spread: float = 0.1, robustness: Robustness | None = None, base: float = 1.0) -> Judgement:
+    plan, pairs = audit(names=24, forms=("raw", "chat"))
+    if robustness is not None:
+        judging = plan.judging.model_copy(update={"robustness": robustness})
+        plan = plan.model_copy(update={"judging": judging})
+    return judge(plan, decisions(pairs.pairs, noisy(gap, spread=spread), base=lambda _: base), [], [PASSED])
+
+
+def test_the_grid_crosses_every_declared_choice() -> None:
+    grid = specifications(Robustness(readings=(Reading.LOG_ODDS, Reading.PROBABILITY), prompt_resamples=3))
+    assert len(grid) == len(set(grid)) == 2 * 2 * 4
+    assert grid[0].name == "log-odds, by cluster, all prompts"
+
+
+def test_a_plain_gap_fails_under_every_specification() -> None:
+    judgement = judged(0.6)
+    for verdict in (judgement.verdict, *judgement.forms):
+        assert (verdict.value, verdict.share_unchanged, verdict.changed_by) == (VerdictValue.FAIL, 1.0, ())
+
+
+def test_a_verdict_near_its_border_names_the_specifications_that_change_it() -> None:
+    judgement = judged(0.23, robustness=Robustness(prompt_resamples=12, kept_share=0.5))
+    verdict = judgement.forms[0]
+    grid = specifications(Robustness(prompt_resamples=12))
+    assert 0 < verdict.share_unchanged < 1
+    assert verdict.share_unchanged == pytest.approx(1 - len(verdict.changed_by) / len(grid))
+    assert set(verdict.changed_by) <= {spec.name for spec in grid}
+
+
+def test_a_grid_of_the_verdict_itself_changes_nothing() -> None:
+    own = Robustness(readings=(Reading.LOG_ODDS,), units=(Unit.CLUSTER,), prompt_resamples=0)
+    assert {verdict.share_unchanged for verdict in judged(0.23, robustness=own).forms} == {1.0}
+
+
+def test_without_a_grid_nothing_is_said_of_robustness() -> None:
+    none = Robustness(readings=(), prompt_resamples=0)
+    assert {verdict.share_unchanged for verdict in judged(0.23, robustness=none).forms} == {None}
+
+
+def test_the_behavior_is_compared_with_each_form_alone() -> None:
+    plan, pairs = audit(names=24, forms=("raw", "chat"))
+    noise = noisy(0.0)
+    table = decisions(pairs.pairs, lambda pair: noise(pair) + (0.8 if pair.form == "raw" else 0.0), base=lambda _: 3.0)
+    whole = judge(plan, table, [], [PASSED]).verdict
+    assert whole.value is VerdictValue.FAIL
+    assert "form chat alone" in whole.changed_by
+    assert "form raw alone" not in whole.changed_by
+
+
+def tables(shares: dict[Direction, dict[str, float]]) -> list:
+    plan, pairs = audit(names=24)
+    [contrast] = contrasts(decisions(pairs.pairs, noisy(0.5)), plan.behavior)
+    return [effects(plan, contrast.table, way, shares=found, noise=0.01) for way, found in shares.items()]
+
+
+def test_a_site_that_always_leads_has_share_one() -> None:
+    plan, _ = audit()
+    shares = {"attn_out.L2.cue": 0.8, "mlp_out.L1.cue": 0.2}
+    leading = leading_site(tables(dict.fromkeys(Direction, shares)), plan.judging)
+    assert (leading.site, leading.share, leading.others) == ("attn_out.L2.cue", 1.0, ())
+    assert leading.specifications == 2 * 2 * 11
+
+
+def test_sites_that_lead_in_one_direction_only_are_named_beside_each_other() -> None:
+    plan, _ = audit()
+    shares = {Direction.DENOISE: {"attn_out.L2.cue": 0.8}, Direction.NOISE: {"mlp_out.L1.cue": 0.8}}
+    leading = leading_site(tables(shares), plan.judging)
+    assert (leading.site, leading.share, leading.others) == ("attn_out.L2.cue", 0.5, ("mlp_out.L1.cue",))
+
+
+def test_without_traces_no_site_leads() -> None:
+    plan, _ = audit()
+    assert leading_site([], plan.judging) is None
+    empty = [table.select(np.zeros(len(table.pairs), dtype=bool)) for table in tables({Direction.NOISE: {}})]
+    assert leading_site(empty, plan.judging) is None
+
+
+def test_the_judge_says_whether_the_leading_site_stays() -> None:
+    plan, pairs = audit(names=24)
+    table = decisions(pairs.pairs, noisy(0.5))
+    shares = {Direction.DENOISE: {"attn_out.L2.cue": 0.8}, Direction.NOISE: {"mlp_out.L1.cue": 0.8}}
+    traced = [effects(plan, table, way, shares=found, noise=0.01) for way, found in shares.items()]
+    judgement = judge(plan, table, traced, [PASSED])
+    assert {row.key: row.value for row in judgement.results}["raw.leading_site_share"] == 0.5
+    assert [english(one) for one in judgement.statements if one.id == "effects.unstable"] == [
+        "raw: attn_out.L2.cue has the largest effect under 50% of the 44 specifications (direction, metric, prompts); "
+        "elsewhere mlp_out.L1.cue."
+    ]
