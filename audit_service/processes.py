@@ -20,6 +20,8 @@ from audit_service.errors import Conflict, Unavailable
 from audit_service.settings import Settings, get_settings
 
 START_SECONDS = 60
+LINES_SAID = 5
+"""Of the log of a process that does not start."""
 RESTART_SECONDS = 2.0
 """Between looks at the children, so that a broken one does not spin."""
 
@@ -92,9 +94,12 @@ def running(settings: Settings) -> Address | None:
 
 
 @contextmanager
-def everything(settings: Settings) -> Iterator["Machine"]:
-    """API, worker and clock as child processes, until the block is left. ``settings`` come from ``surroundings``."""
-    machine = Machine(settings)
+def everything(settings: Settings, *, port: int | None = None) -> Iterator["Machine"]:
+    """API, worker and clock as child processes, until the block is left. ``settings`` come from ``surroundings``.
+
+    ``port`` is where the API listens if not where the settings say; 0 takes any that is free.
+    """
+    machine = Machine(settings, port=settings.port if port is None else port)
     leaving = Event()
     keeper = Thread(target=machine.keep_running, args=[leaving], name="keeper", daemon=True)
     try:
@@ -111,8 +116,9 @@ def everything(settings: Settings) -> Iterator["Machine"]:
 class Machine:
     """The API, the worker and the clock of one user on one machine."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, port: int) -> None:
         self._settings = settings
+        self._environment = os.environ | {"AUDIT_PORT": str(port)}
         self._children: dict[str, Child] = {}
         self.url = ""
         """Where the API answers, once it does."""
@@ -150,14 +156,15 @@ class Machine:
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         # -P: what lies in the present directory must not stand in for what is installed.
         command = [sys.executable, "-P", "-m", "audit_service", COMMANDS[name]]
-        self._children[name] = start(command, log=self.log(name))
+        self._children[name] = start(command, log=self.log(name), env=self._environment)
 
     def _await(self, name: str, answers: Callable[[], bool]) -> None:
         def settled() -> bool:
             return self._children[name].failed() or answers()
 
         if not wait_until(settled, seconds=START_SECONDS) or self._children[name].failed():
-            raise Unavailable(f"The {name} does not start.", remedy=f"Read {self.log(name)}.")
+            said = self._children[name].output().strip().splitlines()[-LINES_SAID:]
+            raise Unavailable(f"The {name} does not start.", remedy=f"{self.log(name)} says more.", details=said)
 
 
 COMMANDS = {"api": "serve", "worker": "worker", "beat": "beat"}

@@ -85,7 +85,7 @@ def _service(settings: Settings, *, wait: bool, console: Console) -> Iterator[Cl
         if url is None:
             with console.status("Starting database, broker, API and worker"):
                 found = stack.enter_context(processes.surroundings())
-                url = stack.enter_context(processes.everything(found)).url
+                url = stack.enter_context(processes.everything(found, port=0)).url
             stack.callback(console.print, "Stopping what was started for this run", style="dim")
         yield stack.enter_context(Client(url))
 
