@@ -18,7 +18,8 @@ from audit_service.domain.sites import Site
 from audit_service.domain.trace import DecisionCells, EffectCells
 from audit_service.errors import InvalidInput
 
-Cells = NDArray[np.float32]
+Cells = NDArray[np.floating]
+"""float32 as measured."""
 Mask = NDArray[np.bool_]
 REFERENCE, COMPARISON = 0, 1
 """Axis 1 of every pair x side array."""

@@ -116,7 +116,7 @@ def assess(
     """Gap, significance and equivalence of one contrast; ``unit`` is what is resampled."""
     clusters = Clusters.of([independent(pair, unit) for pair in contrast.table.pairs])
     data = columns(contrast.table, cut=behavior.cut, metric=metric)
-    rng = generator(judging.seed, contrast.key, metric.reading, unit)
+    rng = generator(judging.seed, contrast.key, metric.name, unit)
     sample = Resampled.of(data, clusters, rng=rng, resamples=judging.resamples)
     return _assessment(contrast, sample, behavior=behavior, judging=judging, metric=metric, rng=rng)
 

@@ -6,10 +6,11 @@ from scipy.special import expit
 from statsmodels.stats.weightstats import ttost_paired
 
 from audit_service.domain.cells import DecisionTable
-from audit_service.domain.contrasts import Contrast, Unit, columns, contrasts, placebo
+from audit_service.domain.contrasts import Contrast, columns, contrasts, placebo
 from audit_service.domain.disparity import Assessment, ClusteredMean, assess, mean, selection_ratio, standardised
 from audit_service.domain.metrics import METRICS, PROBABILITY
 from audit_service.domain.pairs import PairKind
+from audit_service.domain.plan import Unit
 from audit_service.domain.uncertainty import Clusters, Resampled, generator
 from tests.domain.made import audit, behavior, decisions, noisy
 
