@@ -91,9 +91,9 @@ class Context:
         return f"{100 * (1 - self.evidence.plan.judging.alpha):g}{numbers.NO_BREAK}%"
 
     def statements(self, subject: str) -> tuple[str, ...]:
-        """What the judge found on a subject ("disparity" or "effects"), in its order."""
-        found = self.evidence.judgement.statements
-        return tuple(self.say(sentence) for sentence in found if sentence.id.startswith(f"{subject}."))
+        """What the judge found on a subject ("disparity" or "effects"), single sites last."""
+        found = [one for one in self.evidence.judgement.statements if one.id.startswith(f"{subject}.")]
+        return tuple(self.say(sentence) for sentence in sorted(found, key=lambda one: one.id.endswith("_like")))
 
     def say(self, sentence: Sentence) -> str:
         """A sentence of the judge; a site's key in it becomes the site's name."""

@@ -2,7 +2,7 @@
 
 from workers.rendering import numbers
 from workers.rendering.blocks import Cell, Conclusion, Cover, ForestChart, Interval, VerdictLine
-from workers.rendering.context import WORST_FIRST, Context, Contrast, code, text_cell, tone_of
+from workers.rendering.context import Context, Contrast, code, text_cell, tone_of
 from workers.rendering.frameworks import mapping_file
 
 
@@ -95,7 +95,8 @@ def _line(context: Context, contrast: Contrast) -> VerdictLine:
 def conclusion(context: Context) -> Conclusion:
     t, judgement, behavior = context.t, context.evidence.judgement, context.evidence.plan.behavior
     attribute = behavior.attributes[0]
-    forms = sorted(judgement.forms, key=lambda verdict: WORST_FIRST.index(verdict.value))
+    order = list(dict.fromkeys(contrast.form for contrast in context.contrasts))
+    forms = sorted(judgement.forms, key=lambda verdict: order.index(verdict.scope))
     cues = t.join(f"{a.name} ({a.signalled_by})" for a in behavior.attributes)
     groups = t.join(g for a in behavior.attributes for g in sorted(a.groups) if g != a.reference)
     return Conclusion(
