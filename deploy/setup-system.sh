@@ -40,13 +40,16 @@ debian() {
     [ -n "$missing" ] || return 0
     may_install || give_up "sudo apt-get install --yes$missing"
     echo "Installing:$missing"
-    export DEBIAN_FRONTEND=noninteractive
     # shellcheck disable=SC2086 # package names, one word each
-    as_root apt-get install --quiet=2 --yes --no-install-recommends $missing >/dev/null 2>&1 || {
+    apt install --yes --no-install-recommends $missing >/dev/null 2>&1 || {
         # The list of packages may be missing, as in a fresh image, or too old.
-        as_root apt-get update --quiet=2
-        as_root apt-get install --quiet=2 --yes --no-install-recommends $missing >/dev/null
+        apt update
+        apt install --yes --no-install-recommends $missing >/dev/null
     }
+}
+
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get --quiet=2 "$@"
 }
 
 macos() {
