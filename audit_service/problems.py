@@ -72,6 +72,9 @@ def responses(*statuses: int, existing: type[BaseModel] | None = None) -> dict[i
     return described
 
 
+WITH_BODY = (400, 413)
+"""What any call with a body can answer."""
+
 _DESCRIPTIONS = {
     400: "The body cannot be read.",
     404: "There is no such thing.",

@@ -46,6 +46,12 @@ def test_a_body_that_is_no_text_is_a_problem(api: TestClient) -> None:
     is_problem(answer, 400)
 
 
+def test_a_body_of_another_type_is_refused_with_the_type_that_is_wanted(api: TestClient) -> None:
+    answer = api.post("/v1/metrics", content="name: x", headers={"Content-Type": "text/yaml"})
+    is_problem(answer, 422)
+    assert "Content-Type: application/json" in answer.json()["errors"][0]["detail"]
+
+
 def test_a_character_that_the_database_cannot_hold_is_refused(api: TestClient) -> None:
     row = {"id": "a\x00b", "attribute": "race", "reference_group": "white", "comparison_group": "black"}
     prompts = {"reference_prompt": "Emily", "comparison_prompt": "Lakisha"}

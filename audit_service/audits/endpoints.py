@@ -12,13 +12,13 @@ from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.tables import PlanRow, RunRow, ShardRow
 from audit_service.domain.lifecycle import RunState
-from audit_service.problems import responses
+from audit_service.problems import WITH_BODY, responses
 
 plans = APIRouter(prefix="/plans", tags=["plans"])
 runs = APIRouter(prefix="/runs", tags=["runs"])
 
 
-@plans.post("", status_code=201, responses=responses(404, 409, existing=PlanRecord))
+@plans.post("", status_code=201, responses=responses(*WITH_BODY, 404, 409, existing=PlanRecord))
 def make_plan(body: Body[PlanCreate], session: Writing, once: Idempotent) -> PlanRecord:
     """Freeze a plan and learn what it will cost. The same terms give the plan that is there (200).
 
@@ -39,7 +39,7 @@ def get_plan(plan_id: Uuid, session: Reading) -> PlanRecord:
     return PlanRecord.of(planning.plan(session, plan_id))
 
 
-@runs.post("", status_code=201, responses=responses(404, 409))
+@runs.post("", status_code=201, responses=responses(*WITH_BODY, 404, 409))
 def start_run(body: Body[RunCreate], session: Writing, once: Idempotent, actor: Actor) -> Run:
     """Start a run of a plan. Follow it under /v1/runs/{id}/events."""
     return once.answer(session, Run, lambda: service.start(session, body, by=actor))

@@ -12,12 +12,12 @@ from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import BehaviorVersionRow
 from audit_service.domain.behaviors import Behavior
-from audit_service.problems import responses
+from audit_service.problems import WITH_BODY, responses
 
 router = APIRouter(tags=["behaviors"])
 
 
-@router.post("/behavior-versions", status_code=201, responses=responses(409, existing=BehaviorVersion))
+@router.post("/behavior-versions", status_code=201, responses=responses(*WITH_BODY, 409, existing=BehaviorVersion))
 def register_behavior_version(body: Body[Behavior], session: Writing, once: Idempotent) -> BehaviorVersion:
     """Register a behavior; a changed one becomes the next version, an unchanged one is given back (200)."""
     return once.answer(session, BehaviorVersion, lambda: service.register(session, body))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from fastapi import Depends, Query
 from pydantic import BaseModel
-from sqlalchemy import Select
+from sqlalchemy import BigInteger, Select, literal
 from sqlalchemy.orm import InstrumentedAttribute
 
 from audit_service.border.schemas import Answer, Uuid
@@ -74,7 +74,7 @@ def in_order(
 ) -> Rows[R]:
     """A page of numbered rows."""
     if paging.cursor is not None:
-        query = query.where(key > paging.cursor)
+        query = query.where(key > literal(paging.cursor, BigInteger))
     return _cut(session, query.order_by(key), paging, key)
 
 

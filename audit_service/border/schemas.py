@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 T = TypeVar("T")
 
@@ -27,6 +27,12 @@ class Answer(BaseModel):
         return cls.model_validate(row, strict=False)
 
 
+def _as_text(body: object) -> str:
+    if isinstance(body, bytes):
+        raise PydanticCustomError("json_type", "The body must be JSON, sent with `Content-Type: application/json`")
+    return json.dumps(body)
+
+
 @dataclass(frozen=True)
 class FromJson:
     """Marks a body that is validated by JSON's strict rules.
@@ -37,7 +43,7 @@ class FromJson:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         strict = core_schema.json_schema(handler(source))
-        return core_schema.no_info_before_validator_function(json.dumps, strict)
+        return core_schema.no_info_before_validator_function(_as_text, strict)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         inner: CoreSchema = schema["schema"]["schema"]

@@ -11,12 +11,12 @@ from audit_service.db.tables import MetricRow
 from audit_service.domain.readings import MetricDefinition
 from audit_service.metrics import service
 from audit_service.metrics.schemas import MetricVersion
-from audit_service.problems import responses
+from audit_service.problems import WITH_BODY, responses
 
 router = APIRouter(prefix="/metrics", tags=["metrics"])
 
 
-@router.post("", status_code=201, responses=responses(409, existing=MetricVersion))
+@router.post("", status_code=201, responses=responses(*WITH_BODY, 409, existing=MetricVersion))
 def register_metric(body: Body[MetricDefinition], session: Writing, once: Idempotent) -> MetricVersion:
     """Register a metric; a changed one becomes the next version, an unchanged one is given back (200)."""
     return once.answer(session, MetricVersion, lambda: service.register(session, body))

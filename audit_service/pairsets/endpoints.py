@@ -13,7 +13,7 @@ from audit_service.domain.pairfiles import PairFormat
 from audit_service.domain.pairs import Pair
 from audit_service.pairsets import repository, service
 from audit_service.pairsets.schemas import PairSet, PairSetGenerate, PreviewCreate, PreviewRecord
-from audit_service.problems import responses
+from audit_service.problems import WITH_BODY, responses
 
 router = APIRouter(tags=["pair sets"])
 
@@ -34,13 +34,15 @@ _UPLOAD = {
 }
 
 
-@router.post("/pair-sets", status_code=201, responses=responses(404, 409, existing=PairSet))
+@router.post("/pair-sets", status_code=201, responses=responses(*WITH_BODY, 404, 409, existing=PairSet))
 def generate_pair_set(body: Body[PairSetGenerate], session: Writing, once: Idempotent) -> PairSet:
     """Generate the pairs of a behavior version. The same behavior always gives the same pairs (200)."""
     return once.answer(session, PairSet, lambda: service.generated(session, body))
 
 
-@router.post("/pair-sets/upload", status_code=201, responses=responses(409, existing=PairSet), openapi_extra=_UPLOAD)
+@router.post(
+    "/pair-sets/upload", status_code=201, responses=responses(*WITH_BODY, 409, existing=PairSet), openapi_extra=_UPLOAD
+)
 def upload_pair_set(
     name: Annotated[Name, Query(description="Name of the new pair set.")],
     file_format: Annotated[PairFormat, Query(alias="format", description="How the file is written.")],
@@ -73,7 +75,9 @@ def list_pairs(pair_set_id: Uuid, session: Reading, paging: ByNumber) -> Page[Pa
 
 
 @router.post(
-    "/pair-sets/{pair_set_id}/previews", status_code=201, responses=responses(404, 409, existing=PreviewRecord)
+    "/pair-sets/{pair_set_id}/previews",
+    status_code=201,
+    responses=responses(*WITH_BODY, 404, 409, existing=PreviewRecord),
 )
 def ask_for_preview(pair_set_id: Uuid, body: Body[PreviewCreate], session: Writing, once: Idempotent) -> PreviewRecord:
     """Ask a worker how the pairs align and whether the model answers with the labels; read it under /v1/previews."""

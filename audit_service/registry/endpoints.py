@@ -9,7 +9,7 @@ from audit_service.border.paging import ById, Page, newest_first
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import ModelRow, ModelVersionRow
-from audit_service.problems import responses
+from audit_service.problems import WITH_BODY, responses
 from audit_service.registry import repository, service
 from audit_service.registry.schemas import Model, ModelVersion, ModelVersionCreate
 
@@ -22,7 +22,7 @@ def list_models(session: Reading, paging: ById) -> Page[Model]:
     return newest_first(session, repository.models(), paging, key=ModelRow.id).page(Model)
 
 
-@router.post("/model-versions", status_code=201, responses=responses(409, existing=ModelVersion))
+@router.post("/model-versions", status_code=201, responses=responses(*WITH_BODY, 409, existing=ModelVersion))
 def register_model_version(body: Body[ModelVersionCreate], session: Writing, once: Idempotent) -> ModelVersion:
     """Register a model version by the SHA-256 of every file of its folder.
 
