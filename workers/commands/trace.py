@@ -53,7 +53,7 @@ def trace(
     from workers.engine.tokens import encode_labels, encode_text  # noqa: PLC0415
 
     kinds = _kinds(sites)
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     make_deterministic()
     subject = load_subject(model, dtype=dtype, device=device)
     labels = encode_labels(subject.tokenizer, Labels(favorable=tuple(favorable), unfavorable=tuple(unfavorable)))

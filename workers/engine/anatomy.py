@@ -24,13 +24,16 @@ class Names(NamedTuple):
     mlp_out: str = "mlp"
     mlp_add: str = "mlp"
     """Its output is what the MLP adds to the residual stream."""
+    parallel: bool = False
+    """Attention and MLP always read the same input; some families leave it to the configuration."""
 
 
 _LLAMA = Names()
-_GEMMA = Names(attn_add="post_attention_layernorm", mlp_add="post_feedforward_layernorm")
+_NORMED_BEHIND = Names(attn_add="post_attention_layernorm", mlp_add="post_feedforward_layernorm")
 FAMILIES: dict[str, Names] = {
-    "gemma2": _GEMMA,
-    "gemma3_text": _GEMMA,
+    "gemma": _LLAMA,
+    "gemma2": _NORMED_BEHIND,
+    "gemma3_text": _NORMED_BEHIND,
     "gpt2": Names("transformer.h", "transformer.ln_f", "attn", "attn.c_proj", "attn.c_proj"),
     "gpt_neox": Names(
         "gpt_neox.layers", "gpt_neox.final_layer_norm", "attention", "attention.dense", "attention.dense"
@@ -38,6 +41,8 @@ FAMILIES: dict[str, Names] = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "mixtral": _LLAMA,
+    "olmo": _LLAMA,
+    "olmo2": _NORMED_BEHIND,
     "opt": Names(
         "model.decoder.layers",
         "model.decoder.final_layer_norm",
@@ -47,9 +52,16 @@ FAMILIES: dict[str, Names] = {
         mlp_out="fc2",
         mlp_add="fc2",
     ),
+    "phi": Names(
+        norm="model.final_layernorm", out_proj="self_attn.dense", attn_add="self_attn.dense", parallel=True
+    ),
     "phi3": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
+    "qwen3_moe": _LLAMA,
+    "smollm3": _LLAMA,
+    "stablelm": _LLAMA,
+    "starcoder2": _LLAMA,
 }
 """model_type in config.json → names. A family is listed when tests show it equal to plain forward hooks."""
 
@@ -118,7 +130,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
         vocabulary=unembedding.out_features,
         context=getattr(config, "max_position_embeddings", None),
         logit_softcap=getattr(config, "final_logit_softcapping", None),
-        parallel=bool(getattr(config, "use_parallel_residual", False)),
+        parallel=names.parallel or bool(getattr(config, "use_parallel_residual", False)),
     )
 
 

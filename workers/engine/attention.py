@@ -111,7 +111,7 @@ def attend_group(
     by_member = query.view(kv_heads * members, repeat * asked, -1)
     own_scores = (by_member @ key.transpose(1, 2)).view(kv_heads, -1, own)
     scores = torch.cat((query @ prefix.key.transpose(1, 2), own_scores), dim=-1)
-    weights = _softmax(scores.view(kv_heads, members * repeat, asked, -1), heads, mask).to(value.dtype)
+    weights = weights_of(scores.view(kv_heads, members * repeat, asked, -1), heads, mask)
 
     before = prefix.key.shape[1]
     weights = weights.view(kv_heads, members * repeat * asked, -1)
@@ -121,8 +121,11 @@ def attend_group(
     return out.view(kv_heads, members, repeat, asked, -1).permute(1, 3, 0, 2, 4).flatten(0, 1).flatten(1, 2)
 
 
-def _softmax(scores: Tensor, heads: Heads, mask: Float[Tensor, "query key"]) -> Tensor:
+def weights_of(
+    scores: Float[Tensor, "*more query key"], heads: Heads, mask: Float[Tensor, "query key"]
+) -> Float[Tensor, "*more query key"]:
+    """Attention pattern from the products of queries and keys, as these heads make it."""
     scores = scores * heads.scaling
     if heads.softcap is not None:
         scores = torch.tanh(scores / heads.softcap) * heads.softcap
-    return torch.softmax(scores + mask, dim=-1, dtype=torch.float32)
+    return torch.softmax(scores + mask, dim=-1, dtype=torch.float32).to(heads.value.dtype)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from workers.engine.attention import Prefix
+from workers.engine.attention import Heads, Prefix
 from workers.engine.entry import Entry, enter
 from workers.engine.flight import Flight, Group, Run, Tap
 from workers.engine.loading import Subject
@@ -20,8 +20,8 @@ class Recording:
     entry: Entry
     resid: list[Float[Tensor, "position width"]]
     """At each layer's start, and last of all behind the last layer."""
-    key: list[Float[Tensor, "kv_head position key_width"]]
-    value: list[Float[Tensor, "kv_head position value_width"]]
+    heads: list[Heads]
+    """Queries and keys with their position encoding, values, and how scores are made of them."""
     z: list[Float[Tensor, "position heads_width"]]
     attn_out: list[Float[Tensor, "position width"]]
     mlp_out: list[Float[Tensor, "position width"]]
@@ -37,12 +37,24 @@ class Recording:
 
     def prefixes(self, start: int) -> list[Prefix]:
         """Keys and values in front of a position."""
-        return [Prefix(k[:, :start], v[:, :start]) for k, v in zip(self.key, self.value, strict=True)]
+        return [Prefix(heads.key[:, :start], heads.value[:, :start]) for heads in self.heads]
 
 
 def record(subject: Subject, ids: Sequence[int], *, should_stop: StopCheck = never_stop) -> Recording:
     """Run one prompt unpatched and keep what patches of it, or from it, can need."""
-    entry, tap = enter(subject, ids), Tap()
+    return record_entry(subject, enter(subject, ids), should_stop=should_stop)
+
+
+def record_entry(subject: Subject, entry: Entry, *, should_stop: StopCheck = never_stop) -> Recording:
+    """Run a prompt from its embeddings on, which may have been changed."""
+    tap = Tap()
     group = Group(entry, start=0, prefixes=(), runs=(Run(0, entry.hidden, ()),))
     Flight(subject, [group], tap=tap).run(should_stop=should_stop)
-    return Recording(entry, tap.resid, tap.key, tap.value, tap.z, tap.attn_out, tap.mlp_out)
+    return Recording(entry, tap.resid, tap.heads, tap.z, tap.attn_out, tap.mlp_out)
+
+
+def equal_beginning(one: Recording, other: Recording) -> int:
+    """Number of first positions at which both prompts enter the layers with the same rows."""
+    shared = min(one.length, other.length)
+    differs = (one.entry.hidden[:shared] != other.entry.hidden[:shared]).any(dim=1)
+    return int(differs.int().argmax()) if differs.any() else shared

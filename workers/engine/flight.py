@@ -49,7 +49,7 @@ class Run(NamedTuple):
     """One run in flight."""
 
     joins: int
-    """Layer at which it joins; the number of layers for a run that only passes the last normalisation."""
+    """Layer at which it joins; the number of layers for a run that no layer changes any more."""
     rows: Float[Tensor, "row width"]
     """Residual stream at the start of that layer, from the group's first position to the last token."""
     edits: tuple[Edit, ...]
@@ -78,8 +78,7 @@ class Tap:
     """What is kept of every layer for those who ask: each field is [layer] over packed rows."""
 
     resid: list[Tensor] = field(default_factory=list)
-    key: list[Tensor] = field(default_factory=list)
-    value: list[Tensor] = field(default_factory=list)
+    heads: list[Heads] = field(default_factory=list)
     z: list[Tensor] = field(default_factory=list)
     attn_out: list[Tensor] = field(default_factory=list)
     mlp_out: list[Tensor] = field(default_factory=list)
@@ -117,39 +116,35 @@ class Flight:
         """Residual stream after the last layer at the last position of each run, groups and runs in order."""
         blocks = self._subject.anatomy.blocks
         joins = [run.joins for group in self._groups for run in group.runs]
-        hidden: list[Tensor] = [self._empty() for _ in self._groups]
+        width, like = self._subject.anatomy.width, self._groups[0].runs[0].rows
+        hidden = [like.new_empty(0, width) for _ in self._groups]
         with packed_attention(self._subject.model, self._attend):
             for layer in range(min(joins), len(blocks)):
                 stop_if_asked(should_stop)
                 hidden = self._advance(layer, blocks[layer], hidden)
-        hidden = self._board(len(blocks), hidden)
-        if self._tap is not None:
-            self._tap.resid.append(torch.cat(hidden))
-        return torch.cat(
-            [rows[group.length - 1 :: group.length] for group, rows in zip(self._groups, hidden, strict=True)]
-        )
+        packed = self._enter(len(blocks), hidden)
+        return packed[self._tails()]
 
-    def _advance(self, layer: int, block: Block, hidden: list[Tensor]) -> list[Tensor]:
-        """Take the packed rows through one layer."""
-        hidden = self._board(layer, hidden)
+    def _enter(self, layer: int, hidden: list[Tensor]) -> Tensor:
+        """The packed rows at a layer's start, with those that join there and its edits of the residual stream."""
         self._layer, self._spans = layer, self._spans_of(layer)
-        packed = torch.cat(hidden)
+        packed = torch.cat([rows for each in self._board(layer, hidden) for rows in each])
         self._apply(Stage.RESID, packed)
         if self._tap is not None:
             self._tap.resid.append(packed)
+        return packed
+
+    def _advance(self, layer: int, block: Block, hidden: list[Tensor]) -> list[Tensor]:
+        """Take the packed rows through one layer."""
+        packed = self._enter(layer, hidden)
         with self._instruments(block):
             out = block.layer(packed[None], **self._arguments(layer))
-        return list(out[0].split([len(rows) for rows in hidden]))
+        return list(out[0].split([span.active * span.group.length for span in self._spans]))
 
-    def _empty(self) -> Tensor:
-        return torch.empty(0, self._subject.anatomy.width, dtype=self._subject.dtype, device=self._subject.device)
-
-    def _board(self, layer: int, hidden: list[Tensor]) -> list[Tensor]:
-        """Append the rows of the runs that join at this layer."""
-        return [
-            torch.cat([rows, *(run.rows for run in group.runs if run.joins == layer)])
-            for group, rows in zip(self._groups, hidden, strict=True)
-        ]
+    def _board(self, layer: int, hidden: list[Tensor]) -> Iterator[list[Tensor]]:
+        """The rows of each group, with those of its runs that join at this layer."""
+        for group, rows in zip(self._groups, hidden, strict=True):
+            yield [rows, *(run.rows for run in group.runs if run.joins == layer)]
 
     def _spans_of(self, layer: int) -> list[_Span]:
         spans, first = [], 0
@@ -188,8 +183,7 @@ class Flight:
 
     def _attend(self, heads: Heads) -> Float[Tensor, "row head value_width"]:
         if self._tap is not None:
-            self._tap.key.append(heads.key)
-            self._tap.value.append(heads.value)
+            self._tap.heads.append(heads)
         parts = [self._attend_span(heads, span) for span in self._spans if span.active]
         found = torch.cat(parts)
         if not self._only_tails:

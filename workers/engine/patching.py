@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction, Mapping
 from audit_service.domain.sites import Site
-from workers.engine.donors import Recording, record
+from workers.engine.donors import Recording, equal_beginning, record
 from workers.engine.flight import Flight, Group
 from workers.engine.loading import Subject
 from workers.engine.placing import Placed, place
 from workers.engine.positions import Exchange, exchange_of
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import decision_values
-from workers.engine.tokens import EncodedPair, first_difference
+from workers.engine.tokens import EncodedPair
 
 ROWS_IN_FLIGHT = 2048
 """Packed rows per flight: enough for large matrix products, few enough for the activations to stay in the caches."""
@@ -76,20 +76,45 @@ def patch(
 
     Rows that both prompts have computed from the same tokens are not exchanged, unless ``skip_equal`` is false.
     """
+    return patch_together(
+        subject,
+        recipient,
+        donor,
+        [(exchange,) for exchange in exchanges],
+        labels=labels,
+        skip_equal=skip_equal,
+        progress=progress,
+        should_stop=should_stop,
+    )
+
+
+def patch_together(
+    subject: Subject,
+    recipient: Recording,
+    donor: Recording,
+    sets: Sequence[Sequence[Exchange]],
+    *,
+    labels: LabelTokens,
+    skip_equal: bool = True,
+    progress: Progress = no_progress,
+    should_stop: StopCheck = never_stop,
+) -> NDArray[np.float32]:
+    """Decision value [set] of the recipient's run with all exchanges of a set made at once, in float32 nats.
+
+    A set may span several layers (a window) and kinds. Where two of its exchanges meet, the later in the network wins.
+    """
     unpatched = decision_values(subject, recipient.decision[None], labels)
-    patched = unpatched.repeat(len(exchanges))
-    same = first_difference(recipient.entry.ids, donor.entry.ids) if skip_equal else 0
-    placed = [
-        place(subject.anatomy, cell, exchange, recipient, donor, same=same) for cell, exchange in enumerate(exchanges)
-    ]
-    todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.run.joins))
-    done = len(exchanges) - len(todo)
+    patched = unpatched.repeat(len(sets))
+    same = equal_beginning(recipient, donor) if skip_equal else 0
+    placed = [place(subject.anatomy, cell, each, recipient, donor, same=same) for cell, each in enumerate(sets)]
+    todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
+    done = len(sets) - len(todo)
     for flown in _flights(todo, recipient.length):
-        hidden = Flight(subject, _groups(flown, recipient)).run(should_stop=should_stop)
+        hidden = Flight(subject, _groups(flown, recipient, donor)).run(should_stop=should_stop)
         cells = torch.tensor([p.cell for p in flown], device=subject.device)
         patched[cells] = decision_values(subject, hidden, labels)
         done += len(flown)
-        progress(done, len(exchanges), float((patched - unpatched).abs().max()))
+        progress(done, len(sets), float((patched - unpatched).abs().max()))
     return patched.cpu().numpy()
 
 
@@ -107,8 +132,8 @@ def _flights(placed: Sequence[Placed], length: int) -> Iterator[list[Placed]]:
         yield flight
 
 
-def _groups(placed: Sequence[Placed], recipient: Recording) -> list[Group]:
+def _groups(placed: Sequence[Placed], recipient: Recording, donor: Recording) -> list[Group]:
     return [
-        Group(recipient.entry, start, recipient.prefixes(start), tuple(p.run for p in runs))
-        for start, runs in groupby(placed, key=lambda p: p.start)
+        Group(recipient.entry, start, recipient.prefixes(start), tuple(p.run(recipient, donor) for p in members))
+        for start, members in groupby(placed, key=lambda p: p.start)
     ]

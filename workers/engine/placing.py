@@ -1,17 +1,18 @@
-"""From an exchange to the run that computes it: where it joins, and what is edited in it."""
+"""From exchanges to the run that computes them: where it joins, and what is edited in it."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from audit_service.domain.sites import SiteKind
+from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidTrace
 from workers.engine.anatomy import Anatomy
 from workers.engine.donors import Recording
 from workers.engine.flight import Edit, Run, Stage
+from workers.engine.heads import INSIDE, changed_z, require_counterpart
 from workers.engine.positions import Exchange
 
 STAGES = {
@@ -19,52 +20,72 @@ STAGES = {
     SiteKind.RESID_MID: Stage.RESID,
     SiteKind.RESID_POST: Stage.RESID,
     SiteKind.Z: Stage.Z,
+    SiteKind.Q: Stage.Z,
+    SiteKind.K: Stage.Z,
+    SiteKind.V: Stage.Z,
+    SiteKind.PATTERN: Stage.Z,
     SiteKind.ATTN_OUT: Stage.ATTN_OUT,
     SiteKind.MLP_OUT: Stage.MLP_OUT,
 }
+Moves = list[tuple[int, int]]
+"""(recipient, donor) positions, ascending."""
 
 
-class Placed(NamedTuple):
-    """A run with the number of the cell that it computes."""
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where the run of a cell begins; the run itself is made when its flight starts, since it holds activations."""
 
     cell: int
     start: int
     """Position of its first row."""
-    run: Run
+    joins: int
+    anatomy: Anatomy
+    acting: tuple[tuple[Exchange, Moves], ...]
+    """The exchanges with those of their positions that can change the decision."""
+
+    def run(self, recipient: Recording, donor: Recording) -> Run:
+        """The run, with the donor's activations as its edits."""
+        edits = (edit for exchange, moved in self.acting for edit in self._edits(exchange, moved, recipient, donor))
+        return Run(self.joins, recipient.resid[self.joins][self.start :], tuple(edits))
+
+    def _edits(self, exchange: Exchange, moved: Moves, recipient: Recording, donor: Recording) -> Iterator[Edit]:
+        stage, layer = STAGES[exchange.kind], _layer(exchange)
+        device = recipient.entry.hidden.device
+        to, by = (torch.tensor(side, device=device) for side in zip(*moved, strict=True))
+        if exchange.kind in INSIDE:
+            for head, rows, values in changed_z(exchange, to, by, recipient, donor):
+                yield Edit(stage, layer, head, rows - self.start, values)
+            return
+        values = _kept(donor, stage)[layer][by]
+        if exchange.head is not None:
+            values = values.view(len(moved), self.anatomy.heads, -1)[:, exchange.head]
+        yield Edit(stage, layer, exchange.head, to - self.start, values)
 
 
 def place(
-    anatomy: Anatomy, cell: int, exchange: Exchange, recipient: Recording, donor: Recording, *, same: int
+    anatomy: Anatomy, cell: int, exchanges: Sequence[Exchange], recipient: Recording, donor: Recording, *, same: int
 ) -> Placed | None:
-    """The run that computes an exchange; None if the exchange cannot change the decision.
+    """Where the run that makes all the exchanges at once begins; None if they cannot change the decision.
 
-    It cannot at the first ``same`` positions, nor behind the last attention at another position than the last. Raises
+    They cannot at the first ``same`` positions, nor behind the last attention at another position than the last. Raises
     InvalidTrace for a site that the model does not have.
     """
-    check(anatomy, exchange)
-    layer, stage = _canonical(exchange)
-    moved = _moved(anatomy, exchange, layer, stage, last=recipient.length - 1, same=same)
-    if not moved:
+    for exchange in exchanges:
+        check(anatomy, exchange, together=len(exchanges) > 1)
+        require_counterpart(exchange, recipient, donor)
+    if any(exchange.recipient != exchange.donor for exchange in exchanges):
+        same = 0  # an exchange across positions may have changed what stands at equal ones
+    moves = [_moved(anatomy, exchange, last=recipient.length - 1, same=same) for exchange in exchanges]
+    acting = tuple((exchange, moved) for exchange, moved in zip(exchanges, moves, strict=True) if moved)
+    if not acting:
         return None
-    start = moved[0][0]
-    rows = recipient.resid[layer][start:]
-    to = torch.tensor([to - start for to, _ in moved], device=rows.device)
-    values = _kept(donor, stage)[layer][torch.tensor([by for _, by in moved], device=rows.device)]
-    if exchange.head is not None:
-        values = values.view(len(moved), anatomy.heads, -1)[:, exchange.head]
-    edit = Edit(stage, layer, exchange.head, to, values)
-    if layer < anatomy.layers:
-        return Placed(cell, start, Run(layer, rows, (edit,)))
-    changed = rows.clone()
-    changed[to] = edit.values
-    return Placed(cell, start, Run(layer, changed, ()))
+    start = min(moved[0][0] for _, moved in acting)
+    return Placed(cell, start, min(_layer(exchange) for exchange, _ in acting), anatomy, acting)
 
 
-def check(anatomy: Anatomy, exchange: Exchange) -> None:
-    """Raise InvalidTrace if the model does not have this site."""
+def check(anatomy: Anatomy, exchange: Exchange, *, together: bool = False) -> None:
+    """Raise InvalidTrace if the model does not have this site, or it cannot be exchanged together with others."""
     name = f"{exchange.kind} at layer {exchange.layer}"
-    if exchange.kind not in STAGES:
-        raise InvalidTrace(f"site kind {exchange.kind} is not supported", remedy=f"use {', '.join(STAGES)}")
     if exchange.kind is SiteKind.RESID_MID and anatomy.parallel:
         raise InvalidTrace(
             f"{name}: attention and MLP of this model work side by side, so there is no resid_mid",
@@ -72,35 +93,45 @@ def check(anatomy: Anatomy, exchange: Exchange) -> None:
         )
     if not 0 <= exchange.layer < anatomy.layers:
         raise InvalidTrace(f"{name}: the model has {anatomy.layers} layers", remedy="use layers that exist")
-    if (exchange.kind is SiteKind.Z) != (exchange.head is not None):
-        raise InvalidTrace(f"{name}: head {exchange.head} does not fit the kind", remedy="name a head for z alone")
-    if exchange.head is not None and not 0 <= exchange.head < anatomy.heads:
+    if (exchange.kind in HEAD_KINDS) != (exchange.head is not None):
         raise InvalidTrace(
-            f"{name}: the model has {anatomy.heads} heads, not a head {exchange.head}", remedy="use heads that exist"
+            f"{name}: head {exchange.head} does not fit the kind",
+            remedy=f"name a head for {', '.join(HEAD_KINDS)} alone",
         )
+    count = heads_of(anatomy, exchange.kind)
+    if exchange.head is not None and not 0 <= exchange.head < count:
+        raise InvalidTrace(
+            f"{name}: the model has {count} such heads, not a head {exchange.head}", remedy="use heads that exist"
+        )
+    if together and exchange.kind in INSIDE:
+        raise InvalidTrace(f"{name} cannot be exchanged together with other sites", remedy="exchange z instead")
 
 
-def _canonical(exchange: Exchange) -> tuple[int, Stage]:
-    """Layer and stage of an exchange.
+def heads_of(anatomy: Anatomy, kind: SiteKind) -> int:
+    """How many heads a kind has: grouped queries share keys and values."""
+    return anatomy.kv_heads if kind in {SiteKind.K, SiteKind.V} else anatomy.heads
+
+
+def _layer(exchange: Exchange) -> int:
+    """The layer whose start or inside an exchange changes.
 
     From resid_mid on, a position's row depends on nothing but itself, so exchanging resid_mid or resid_post is
     exchanging the next layer's resid_pre.
     """
-    later = exchange.kind in {SiteKind.RESID_MID, SiteKind.RESID_POST}
-    return exchange.layer + later, STAGES[exchange.kind]
+    return exchange.layer + (exchange.kind in {SiteKind.RESID_MID, SiteKind.RESID_POST})
 
 
-def _moved(
-    anatomy: Anatomy, exchange: Exchange, layer: int, stage: Stage, *, last: int, same: int
-) -> list[tuple[int, int]]:
-    """The (recipient, donor) positions whose exchange can change the decision, in the recipient's order."""
-    behind = layer == anatomy.layers or (layer == anatomy.layers - 1 and stage is not Stage.RESID)
+def _moved(anatomy: Anatomy, exchange: Exchange, *, last: int, same: int) -> Moves:
+    """The positions whose exchange can change the decision."""
+    layer = _layer(exchange)
+    seen_by_attention = exchange.kind in {SiteKind.RESID_PRE, SiteKind.RESID_POST, SiteKind.RESID_MID}
+    seen_by_attention = seen_by_attention or exchange.kind in {SiteKind.K, SiteKind.V}
+    behind = layer == anatomy.layers or (layer == anatomy.layers - 1 and not seen_by_attention)
     pairs = sorted(zip(exchange.recipient, exchange.donor, strict=True))
     return [(to, by) for to, by in pairs if (to != by or to >= same) and (to == last or not behind)]
 
 
 def _kept(donor: Recording, stage: Stage) -> Sequence[Float[Tensor, "position width"]]:
     """What the donor keeps of a stage, by layer."""
-    return {Stage.RESID: donor.resid, Stage.Z: donor.z, Stage.ATTN_OUT: donor.attn_out, Stage.MLP_OUT: donor.mlp_out}[
-        stage
-    ]
+    kept = {Stage.RESID: donor.resid, Stage.Z: donor.z, Stage.ATTN_OUT: donor.attn_out, Stage.MLP_OUT: donor.mlp_out}
+    return kept[stage]

@@ -14,6 +14,7 @@ from audit_service.errors import InvalidTrace
 from workers.engine.donors import record
 from workers.engine.loading import Subject
 from workers.engine.patching import patch
+from workers.engine.placing import heads_of
 from workers.engine.positions import Exchange
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import decision_values
@@ -70,6 +71,6 @@ def sweep_tokens(
 def _places(subject: Subject, kind: SiteKind, length: int) -> list[Exchange]:
     layers, everywhere = range(subject.anatomy.layers), tuple(range(length))
     if kind in HEAD_KINDS:
-        heads = range(subject.anatomy.heads)
+        heads = range(heads_of(subject.anatomy, kind))
         return [Exchange(kind, layer, head, everywhere, everywhere) for layer in layers for head in heads]
     return [Exchange(kind, layer, None, (at,), (at,)) for layer in layers for at in everywhere]

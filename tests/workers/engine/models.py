@@ -31,9 +31,21 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
         "gemma3_text",
         {**GROUPED, "sliding_window": 4, "layer_types": ["sliding_attention"] * 2 + ["full_attention"]},
     ),
+    "gemma": ("gemma", GROUPED),
     "gpt_neox-parallel": ("gpt_neox", {"use_parallel_residual": True}),
     "gpt_neox-sequential": ("gpt_neox", {"use_parallel_residual": False}),
     "opt": ("opt", {"ffn_dim": 48, "word_embed_proj_dim": 32}),
+    "olmo": ("olmo", {"num_key_value_heads": 2, "clip_qkv": 0.8}),
+    "olmo2": ("olmo2", {"num_key_value_heads": 2}),
+    "phi": ("phi", {"num_key_value_heads": 2, "tie_word_embeddings": False}),
+    "qwen3-moe": (
+        "qwen3_moe",
+        {**GROUPED, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "mlp_only_layers": [1]},
+    ),
+    "smollm3": ("smollm3", {"num_key_value_heads": 2, "no_rope_layers": [1, 0, 1]}),
+    "stablelm-parallel": ("stablelm", {"num_key_value_heads": 2, "use_parallel_residual": True}),
+    "stablelm-sequential": ("stablelm", {"num_key_value_heads": 2, "use_qkv_bias": True}),
+    "starcoder2": ("starcoder2", {"num_key_value_heads": 2, "sliding_window": 4}),
     "mixtral": ("mixtral", {"num_key_value_heads": 2, "num_local_experts": 4}),
 }
 """Name → (model_type, options)."""

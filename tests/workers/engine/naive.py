@@ -21,16 +21,40 @@ def _module(subject: Subject, exchange: Exchange) -> nn.Module:
     layer = subject.model.get_submodule(f"{names.layers}.{exchange.layer}")
     if exchange.kind in {SiteKind.RESID_PRE, SiteKind.RESID_POST}:
         return layer
+    if exchange.kind in {SiteKind.Q, SiteKind.K, SiteKind.V}:
+        projections = _projections(subject)
+        return layer.get_submodule(projections.get(exchange.kind, projections[SiteKind.Q]))
     return layer.get_submodule(
         {SiteKind.Z: names.out_proj, SiteKind.ATTN_OUT: names.attn_add, SiteKind.MLP_OUT: names.mlp_add}[exchange.kind]
     )
 
 
 def _columns(subject: Subject, exchange: Exchange, width: int) -> slice:
+    """Columns of a head in the output of the module that makes it, or in the input of the one that reads it."""
     if exchange.head is None:
         return slice(0, width)
-    head = width // subject.model.config.num_attention_heads
-    return slice(exchange.head * head, (exchange.head + 1) * head)
+    config, names = subject.model.config, _projections(subject)
+    queries = config.num_attention_heads
+    shared = getattr(config, "num_key_value_heads", None) or queries
+    size = getattr(config, "head_dim", None) or config.hidden_size // queries
+    order = [SiteKind.Q, SiteKind.K, SiteKind.V]
+    first = exchange.head * size
+    if len(names) == 1 and exchange.kind in order and config.model_type == "gpt_neox":
+        first = (3 * exchange.head + order.index(exchange.kind)) * size
+    elif len(names) == 1 and exchange.kind in order:
+        first += [0, queries, queries + shared][order.index(exchange.kind)] * size
+    return slice(first, first + size)
+
+
+def _projections(subject: Subject) -> dict[SiteKind, str]:
+    """Modules that make queries, keys and values; one for all three where the family fuses them."""
+    fused = {"gpt2": "attn.c_attn", "gpt_neox": "attention.query_key_value", "phi3": "self_attn.qkv_proj"}
+    if name := fused.get(subject.model.config.model_type):
+        return {SiteKind.Q: name}
+    made = {kind: f"self_attn.{kind}_proj" for kind in (SiteKind.Q, SiteKind.K, SiteKind.V)}
+    if subject.model.config.model_type == "olmo2":  # its norm runs over all heads, so a head is made only behind it
+        made |= {SiteKind.Q: "self_attn.q_norm", SiteKind.K: "self_attn.k_norm"}
+    return made
 
 
 @contextmanager
@@ -76,6 +100,25 @@ def activation(subject: Subject, ids: Sequence[int], exchange: Exchange) -> Tens
     return kept[0]
 
 
+@torch.no_grad()
+def pattern_z(subject: Subject, recipient_ids: Sequence[int], donor_ids: Sequence[int], exchange: Exchange) -> Tensor:
+    """The head's output when the donor's attention pattern, as transformers reports it, reads the recipient's v."""
+    config = subject.model.config
+    assert exchange.head is not None
+    shared = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    group = exchange.head // (config.num_attention_heads // shared)
+    everywhere = tuple(range(len(recipient_ids)))
+    read = Exchange(SiteKind.V, exchange.layer, group, everywhere, everywhere)
+    values = activation(subject, recipient_ids, read)
+    if clip := getattr(config, "clip_qkv", None):  # behind the projection that the hook reads
+        values = values.clamp(-clip, clip)
+    before = config._attn_implementation
+    subject.model.set_attn_implementation("eager")
+    patterns = subject.model(torch.tensor([list(donor_ids)]), output_attentions=True).attentions
+    subject.model.set_attn_implementation(before)
+    return patterns[exchange.layer][0, exchange.head, list(exchange.donor)] @ values
+
+
 def decision(logits_: Tensor, favorable: Sequence[int], unfavorable: Sequence[int]) -> float:
     return float(logits_[list(favorable)].logsumexp(0) - logits_[list(unfavorable)].logsumexp(0))
 
@@ -89,6 +132,9 @@ def patched_decision(
         middle = activation(subject, donor_ids, pre) + activation(subject, donor_ids, added)
         values = middle - activation(subject, recipient_ids, pre._replace(donor=exchange.recipient))
         exchange = added
+    elif exchange.kind is SiteKind.PATTERN:
+        values = pattern_z(subject, recipient_ids, donor_ids, exchange)
+        exchange = exchange._replace(kind=SiteKind.Z)
     else:
         values = activation(subject, donor_ids, exchange)
     return decision(logits(subject, recipient_ids, [(exchange, values)]), labels.favorable, labels.unfavorable)

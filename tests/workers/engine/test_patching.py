@@ -10,14 +10,15 @@ import torch
 from transformers import PreTrainedModel
 
 from audit_service.domain.labels import LabelTokens
-from audit_service.domain.sites import SiteKind
+from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import Cancelled, InvalidTrace
 from tests.workers.engine import naive
 from tests.workers.engine.models import VARIANTS, tiny
 from workers.engine import patching
 from workers.engine.donors import record
 from workers.engine.loading import Subject
-from workers.engine.patching import patch
+from workers.engine.patching import patch, patch_together
+from workers.engine.placing import heads_of
 from workers.engine.positions import Exchange
 from workers.engine.readout import full_decision, logits
 
@@ -26,23 +27,26 @@ CORRUPT = (5, 17, 44, 9, 21, 60, 7, 90, 14)
 LONGER = (5, 17, 44, 9, 70, 21, 60, 7, 90, 14)
 LABELS = LabelTokens(favorable=(3, 11), unfavorable=(12,))
 KINDS = (SiteKind.RESID_PRE, SiteKind.RESID_MID, SiteKind.RESID_POST, SiteKind.ATTN_OUT, SiteKind.MLP_OUT, SiteKind.Z)
+INSIDE = (SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN)
 TOLERANCE = 1e-4
 Ids = tuple[int, ...]
 Positions = Sequence[tuple[Ids, Ids]]
 
 
-def _exchanges(subject: Subject, positions: Positions) -> Iterator[Exchange]:
+def _exchanges(subject: Subject, positions: Positions, kinds: Sequence[SiteKind] = KINDS) -> Iterator[Exchange]:
     anatomy = subject.anatomy
-    for kind, layer in itertools.product(KINDS, range(anatomy.layers)):
+    for kind, layer in itertools.product(kinds, range(anatomy.layers)):
         if kind is SiteKind.RESID_MID and anatomy.parallel:
             continue
-        for head in range(anatomy.heads) if kind is SiteKind.Z else [None]:
+        for head in range(heads_of(anatomy, kind)) if kind in HEAD_KINDS else [None]:
             for recipient, donor in positions:
                 yield Exchange(kind, layer, head, recipient, donor)
 
 
-def _assert_equals_naive(subject: Subject, recipient: Ids, donor: Ids, positions: Positions) -> None:
-    exchanges = list(_exchanges(subject, positions))
+def _assert_equals_naive(
+    subject: Subject, recipient: Ids, donor: Ids, positions: Positions, kinds: Sequence[SiteKind] = KINDS
+) -> None:
+    exchanges = list(_exchanges(subject, positions, kinds))
     found = patch(subject, record(subject, recipient), record(subject, donor), exchanges, labels=LABELS)
     expected = [naive.patched_decision(subject, recipient, donor, e, LABELS) for e in exchanges]
     np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
@@ -59,6 +63,32 @@ def test_single_tokens_equal_plain_hooks_in_every_family(variant: str) -> None:
 def test_segments_of_prompts_of_unequal_length_equal_plain_hooks_in_every_family(variant: str) -> None:
     positions = [((2, 3), (3, 4)), ((4, 5, 6, 7), (5, 6, 7, 8)), ((8,), (9,)), ((2, 8), (2, 9))]
     _assert_equals_naive(tiny(variant), CLEAN, LONGER, positions)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_queries_keys_values_and_patterns_equal_plain_hooks_in_every_family(variant: str) -> None:
+    positions = [((4,), (4,)), ((8,), (8,)), ((2, 3, 6), (2, 3, 6)), (tuple(range(9)), tuple(range(9)))]
+    _assert_equals_naive(tiny(variant), CORRUPT, CLEAN, positions, INSIDE)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_sites_exchanged_together_equal_plain_hooks_in_every_family(variant: str) -> None:
+    subject = tiny(variant)
+    window = [Exchange(SiteKind.ATTN_OUT, layer, None, (2, 3), (3, 4)) for layer in (0, 1)]
+    mixed = [
+        Exchange(SiteKind.MLP_OUT, 0, None, (4, 8), (5, 9)),
+        Exchange(SiteKind.Z, 1, 2, (3, 8), (4, 9)),
+        Exchange(SiteKind.RESID_PRE, 2, None, (2,), (3,)),
+        Exchange(SiteKind.RESID_POST, 2, None, (8,), (9,)),
+        Exchange(SiteKind.Z, 2, 0, (0, 8), (0, 9)),
+    ]
+    sets = [window, mixed, mixed[:3], mixed[1:2] + mixed[4:], [*mixed[:3], *window]]
+    found = patch_together(subject, record(subject, CLEAN), record(subject, LONGER), sets, labels=LABELS)
+    expected = [
+        naive.decision(naive.logits(subject, CLEAN, [(e, naive.activation(subject, LONGER, e)) for e in each]), *LABELS)
+        for each in sets
+    ]
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -168,9 +198,11 @@ def test_an_exception_inside_a_layer_leaves_no_hook_behind() -> None:
     ("exchange", "words"),
     [
         (Exchange(SiteKind.MLP_OUT, 3, None, (4,), (4,)), "3 layers"),
-        (Exchange(SiteKind.Z, 0, 4, (4,), (4,)), "4 heads"),
+        (Exchange(SiteKind.Z, 0, 4, (4,), (4,)), "4 such heads"),
         (Exchange(SiteKind.Z, 0, None, (4,), (4,)), "head None"),
         (Exchange(SiteKind.MLP_OUT, 0, 1, (4,), (4,)), "head 1"),
+        (Exchange(SiteKind.K, 0, 2, (4,), (4,)), "2 such heads"),
+        (Exchange(SiteKind.Q, 0, 2, (4,), (5,)), "q depends on the token's position"),
     ],
 )
 def test_sites_that_the_model_lacks_are_refused_by_name(exchange: Exchange, words: str) -> None:
@@ -178,6 +210,26 @@ def test_sites_that_the_model_lacks_are_refused_by_name(exchange: Exchange, word
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
     with pytest.raises(InvalidTrace, match=words):
         patch(subject, recipient, donor, [exchange], labels=LABELS)
+
+
+def test_patterns_of_prompts_of_unequal_length_are_refused() -> None:
+    subject = tiny("llama")
+    with pytest.raises(InvalidTrace, match="pattern depends"):
+        patch(
+            subject,
+            record(subject, CLEAN),
+            record(subject, LONGER),
+            [Exchange(SiteKind.PATTERN, 0, 2, (1,), (1,))],
+            labels=LABELS,
+        )
+
+
+def test_insides_of_attention_are_not_exchanged_together_with_others() -> None:
+    subject = tiny("llama")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    both = [Exchange(SiteKind.Q, 0, 0, (4,), (4,)), Exchange(SiteKind.Z, 1, 0, (4,), (4,))]
+    with pytest.raises(InvalidTrace, match="together"):
+        patch_together(subject, recipient, donor, [both], labels=LABELS)
 
 
 def test_the_middle_of_a_parallel_block_is_refused() -> None:
