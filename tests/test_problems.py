@@ -74,7 +74,7 @@ def test_our_own_mistakes_are_logged_and_tell_nothing_to_the_outside(
 
     @app.get("/wrong")
     def wrong(session: Reading) -> None:
-        session.execute(text("SELECT secret"))
+        session.execute(text("secret SELECT"))
 
     with TestClient(app, raise_server_exceptions=False) as api:
         for path in ("/broken", "/wrong"):

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.orm import Session
 
-from audit_service.errors import AuditError, DatabaseDown, InvalidInput, StorageFull
+from audit_service.errors import AuditError, DatabaseBehind, DatabaseDown, InvalidInput, StorageFull
 
 ReadSession = NewType("ReadSession", Session)
 """A session in a READ ONLY transaction."""
@@ -17,6 +17,8 @@ WriteSession = NewType("WriteSession", ReadSession)
 """A session that may write; it can be handed to whatever only reads."""
 
 _AFTER_COMMIT = "after_commit"
+_UNDEFINED = frozenset({"42P01", "42703"})
+"""SQLSTATE of a table and of a column that is not there."""
 CONNECT_SECONDS = 5
 THREADS = 40
 """So many requests are answered at a time; none of them waits for a connection."""
@@ -81,6 +83,11 @@ def translate(error: DBAPIError) -> AuditError | None:
         return InvalidInput(
             "A value cannot be stored: it holds a character or a number that the database has no place for.",
             remedy="Remove NUL characters and numbers beyond 64 bits.",
+        )
+    if getattr(error.orig, "sqlstate", None) in _UNDEFINED:
+        return DatabaseBehind(
+            "The database lacks a table or a column that this version of the service uses.",
+            remedy="Run `audit-service migrate`.",
         )
     if _connection_lost(error):
         return DatabaseDown(

@@ -6,7 +6,7 @@ from sqlalchemy.exc import InternalError
 
 from audit_service.db.handles import Database, WriteSession, after_commit
 from audit_service.db.tables import ModelRow
-from audit_service.errors import DatabaseDown, InvalidInput, StorageFull
+from audit_service.errors import DatabaseBehind, DatabaseDown, InvalidInput, StorageFull
 from tests.folders import free_port
 
 
@@ -84,6 +84,18 @@ def test_a_connection_that_the_server_ends_is_called_down_and_the_next_one_works
 def test_a_full_disk_is_called_so(database: Database) -> None:
     with pytest.raises(StorageFull, match="Free space"):
         execute(database, "DO $$ BEGIN RAISE EXCEPTION 'No space left' USING ERRCODE = '53100'; END $$")
+
+
+def test_a_missing_table_means_that_migrations_are_missing(database: Database) -> None:
+    execute(database, "DROP TABLE metrics")
+    with pytest.raises(DatabaseBehind, match="audit-service migrate"):
+        execute(database, "SELECT * FROM metrics")
+
+
+def test_a_missing_column_means_that_migrations_are_missing(database: Database) -> None:
+    execute(database, "ALTER TABLE models DROP COLUMN name")
+    with pytest.raises(DatabaseBehind, match="audit-service migrate"):
+        execute(database, "SELECT name FROM models WHERE name = 'a'")
 
 
 def test_a_value_that_postgres_cannot_hold_is_the_senders_mistake(database: Database) -> None:

@@ -33,6 +33,14 @@ def test_a_database_behind_its_migrations_is_not_ready(api: TestClient, database
     assert "audit-service migrate" in answer.json()["remedy"]
 
 
+def test_calls_to_a_database_behind_its_migrations_say_so_too(api: TestClient, database: Database) -> None:
+    with database.writing() as session:
+        session.execute(text("ALTER TABLE plans DROP COLUMN protocol"))
+    answer = api.get("/v1/plans")
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:audit-service:database-behind"
+
+
 def test_without_a_broker_it_is_not_ready(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIT_BROKER_URL", f"redis://127.0.0.1:{free_port()}/0")
     get_settings.cache_clear()
