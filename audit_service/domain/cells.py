@@ -79,8 +79,12 @@ class DecisionTable:
         return np.asarray((self.finite() & enough).all(axis=1))
 
     def select(self, mask: Mask) -> "DecisionTable":
-        pairs = tuple(pair for pair, kept in zip(self.pairs, mask, strict=True) if kept)
-        return DecisionTable(pairs, self.d[mask], self.log_p_favorable[mask], self.log_p_unfavorable[mask])
+        return self.take(np.flatnonzero(mask))
+
+    def take(self, rows: NDArray[np.intp]) -> "DecisionTable":
+        """The pairs with these indices, in their order."""
+        pairs = tuple(self.pairs[row] for row in rows)
+        return DecisionTable(pairs, self.d[rows], self.log_p_favorable[rows], self.log_p_unfavorable[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +147,18 @@ class EffectTable:
         return unpatched & np.isfinite(self.patched).all(axis=1)
 
     def select(self, mask: Mask) -> "EffectTable":
-        pairs = tuple(pair for pair, kept in zip(self.pairs, mask, strict=True) if kept)
+        return self.take(np.flatnonzero(mask))
+
+    def take(self, rows: NDArray[np.intp]) -> "EffectTable":
+        """The pairs with these indices, in their order."""
         return EffectTable(
             self.form,
             self.direction,
-            pairs,
+            tuple(self.pairs[row] for row in rows),
             self.sites,
-            self.d_clean[mask],
-            self.d_corrupt[mask],
-            self.patched[mask],
+            self.d_clean[rows],
+            self.d_corrupt[rows],
+            self.patched[rows],
         )
 
 

@@ -108,6 +108,24 @@ CATALOGUE: Final[dict[str, str]] = {
     "effects.none": "{form}, {direction}: no site has an effect after correction for looking at all {sites} of them.",
     "effects.few": "{form}, {direction}: only {clusters} clusters were traced, too few to name a site.",
     "effects.not_traced": "{form}, {direction}: no pair was traced.",
+    # What a new version changed
+    "drift.same": "{form}, {group}: the gap changed by {change:+.3f} nats, within the margin of ±{delta:.3g} nats.",
+    "drift.changed": "{form}, {group}: the gap changed by {change:+.3f} nats.",
+    "drift.undecided": (
+        "{form}, {group}: whether the gap changed cannot be told ({change:+.3f} nats, margin ±{delta:.3g} nats)."
+    ),
+    "drift.not_measured": "{form}, {group}: no pair was measured in both runs.",
+    "drift.sites_changed": (
+        "{form}, {direction}: the effect of {changed} of {sites} sites changed, after correction for looking at all of "
+        "them."
+    ),
+    "drift.no_site_changed": "{form}, {direction}: no change of an effect is shown at any of {sites} sites.",
+    "drift.other_sites": "{form}, {direction}: the versions have different sites; mechanisms cannot be compared.",
+    "drift.few": "{form}, {direction}: only {clusters} clusters were traced in both runs, too few to compare.",
+    "drift.other_mechanism": (
+        "The disparities stayed the same, but the sites that bring them about changed: the same output with another "
+        "mechanism."
+    ),
     # The protocol (METHOD.md section 6)
     "lint.P001": (
         "{share:.0%} of pairs have cue spans of unequal token length; the surplus takes no part in position-wise "

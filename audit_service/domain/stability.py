@@ -58,12 +58,17 @@ def ranks(effects: Array) -> Array:
 
 
 def overlap(effects: Array, draws: NDArray[np.floating]) -> Spread:
-    """Jaccard overlap of the leading sites with those of each resample: shared over all that lead in either."""
-    count = leading_count(len(effects))
-    lead = np.zeros(len(effects), dtype=bool)
-    lead[_leading(effects[None], count)[0]] = True
-    shared = lead[_leading(draws, count)].sum(axis=1)
-    return Spread.of(shared / (2 * count - shared))
+    """Jaccard overlap of the leading sites with those of each resample."""
+    return Spread.of(shared_leading(np.broadcast_to(effects, draws.shape), draws))
+
+
+def shared_leading(one: NDArray[np.floating], other: NDArray[np.floating]) -> Array:
+    """[row, site] twice → [row] Jaccard overlap: leading sites that are shared over all that lead in either."""
+    count = leading_count(one.shape[1])
+    lead = np.zeros(one.shape, dtype=bool)
+    np.put_along_axis(lead, _leading(one, count), values=True, axis=1)
+    shared = np.take_along_axis(lead, _leading(other, count), axis=1).sum(axis=1)
+    return np.asarray(shared / (2 * count - shared))
 
 
 def _leading(effects: NDArray[np.floating], count: int) -> NDArray[np.intp]:

@@ -103,14 +103,20 @@ def noisy(gap: float, *, spread: float = 0.1, seed: int = 0) -> Callable[[Pair],
 
 
 def effects(
-    audit_plan: Plan, table: DecisionTable, direction: Direction, *, shares: dict[str, float], noise: float = 0.0
+    audit_plan: Plan,
+    table: DecisionTable,
+    direction: Direction,
+    *,
+    shares: dict[str, float],
+    noise: float = 0.0,
+    seed: int = 5,
 ) -> EffectTable:
     """Traces in which each named site carries its share of the gap, and the others nothing but noise."""
     carried = np.array([shares.get(site.key, 0.0) for site in audit_plan.sites])
     d = table.d.astype(np.float64)
     donor, recipient = (d[:, 0], d[:, 1]) if direction is Direction.DENOISE else (d[:, 1], d[:, 0])
     moved = recipient[:, None] + carried * (donor - recipient)[:, None]
-    moved += np.random.default_rng(5).normal(0, 1, moved.shape) * noise
+    moved += np.random.default_rng(seed).normal(0, 1, moved.shape) * noise
     return EffectTable(
         table.pairs[0].form,
         direction,
