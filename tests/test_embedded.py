@@ -86,10 +86,10 @@ def eventually(condition: Callable[[], bool], *, seconds: float = 30) -> bool:
     return condition()
 
 
-def hold(folder: Path) -> subprocess.Popen[str]:
+def hold(folder: Path, *, script: str = HOLD) -> subprocess.Popen[str]:
     """Another process that has started the services, or joined them, and stays until its input ends."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("postgresql+psycopg://")
@@ -150,6 +150,16 @@ def test_killing_the_owner_ends_its_servers_and_loses_nothing(folder: Path, sett
         assert endpoints.owned
         assert query(endpoints, "SELECT count(*) FROM kept") == [(0,)]
         assert broker(endpoints).lrange("queue", 0, -1) == ["message"]
+
+
+def test_a_forked_child_does_not_keep_the_servers_of_a_killed_owner(folder: Path, settings: Settings) -> None:
+    owner = hold(folder, script=HOLD.replace("    sys.stdin", "    import os; os.fork()\n    sys.stdin"))
+    with services(settings):
+        (child,) = [one for one in psutil.Process(owner.pid).children() if one.cmdline() == owner.args]
+    owner.kill()
+    assert eventually(lambda: working_in(folder) == [])
+    assert child.is_running()
+    owner.communicate()
 
 
 def test_servers_that_outlived_a_killed_owner_are_ended_by_the_next(folder: Path, settings: Settings) -> None:
