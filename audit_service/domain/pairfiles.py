@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
-from itertools import takewhile
 from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
@@ -200,7 +199,15 @@ def _split(reference: str, comparison: str) -> tuple[str, str, str, str]:
 
 
 def _common_start(one: str, other: str) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    """Length of it. Halving compares long equal stretches at a time, which matters at 100,000 rows."""
+    same, end = 0, min(len(one), len(other))
+    while same < end:
+        middle = (same + end + 1) // 2
+        if one[same:middle] == other[same:middle]:
+            same = middle
+        else:
+            end = middle - 1
+    return same
 
 
 def _inside_word(text: str, position: int) -> bool:
