@@ -2,9 +2,11 @@
 
 from typing import Annotated
 
+import fastapi
 from fastapi import APIRouter, Query
 
 from audit_service.behaviors import repository, service
+from audit_service.behaviors.example import EXAMPLE
 from audit_service.behaviors.schemas import BehaviorVersion
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
@@ -18,7 +20,9 @@ router = APIRouter(tags=["behaviors"])
 
 
 @router.post("/behavior-versions", status_code=201, responses=responses(*WITH_BODY, 409, existing=BehaviorVersion))
-def register_behavior_version(body: Body[Behavior], session: Writing, once: Idempotent) -> BehaviorVersion:
+def register_behavior_version(
+    body: Annotated[Body[Behavior], fastapi.Body(examples=[EXAMPLE])], session: Writing, once: Idempotent
+) -> BehaviorVersion:
     """Register a behavior; a changed one becomes the next version, an unchanged one is given back (200)."""
     return once.answer(session, BehaviorVersion, lambda: service.register(session, body))
 

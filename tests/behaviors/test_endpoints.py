@@ -34,6 +34,15 @@ def test_a_behavior_that_contradicts_itself_is_refused_with_the_reason(api: Test
     assert api.get("/v1/behavior-versions").json()["items"] == []
 
 
+def test_the_documented_example_can_be_sent_as_it_is(api: TestClient) -> None:
+    call = api.get("/openapi.json").json()["paths"]["/v1/behavior-versions"]["post"]
+    [example] = call["requestBody"]["content"]["application/json"]["schema"]["examples"]
+    version = api.post("/v1/behavior-versions", json=example)
+    assert version.status_code == 201
+    pairs = api.post("/v1/pair-sets", json={"behavior_version_id": version.json()["id"]})
+    assert pairs.json()["count"] == 1
+
+
 def test_numbers_are_not_guessed_from_truth_values(api: TestClient) -> None:
     content = loan_denial().behavior.model_dump(mode="json") | {"cut": False}
     answer = api.post("/v1/behavior-versions", json=content)
