@@ -2,26 +2,27 @@
 
 import math
 
-from scipy import stats
+from statsmodels.stats.power import TTestPower
 
 from audit_service.domain.results import Sentence
 from audit_service.domain.sentences import say
+from audit_service.domain.uncertainty import fewest_clusters
 
 
 def detectable(spread: float, *, clusters: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Smallest mean gap that ``clusters`` independent clusters detect, two-sided.
+    """Smallest mean gap that ``clusters`` (at least two) independent clusters detect, two-sided.
 
     ``spread`` is the standard deviation of the clusters' mean gaps, from a pilot or an earlier run, in the gap's unit.
     """
-    return _reach(clusters, alpha, power) * spread / math.sqrt(clusters)
+    return spread * float(TTestPower().solve_power(nobs=clusters, alpha=alpha, power=power))
 
 
 def required_clusters(spread: float, *, effect: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Smallest number of clusters with which ``effect`` (> 0) is detected at that power."""
-    clusters = max(2, math.floor((_normal_reach(alpha, power) * spread / effect) ** 2))
-    while detectable(spread, clusters=clusters, alpha=alpha, power=power) > effect:
-        clusters += 1
-    return clusters
+    """Smallest number of clusters with which ``effect`` (> 0) is detected at that power, and a conclusion possible."""
+    fewest = fewest_clusters(alpha)
+    if spread == 0 or detectable(spread, clusters=fewest, alpha=alpha, power=power) <= effect:
+        return fewest
+    return math.ceil(float(TTestPower().solve_power(effect_size=effect / spread, alpha=alpha, power=power)))
 
 
 def in_words(
@@ -34,13 +35,3 @@ def in_words(
         return (now,)
     needed = required_clusters(spread, effect=wanted, alpha=alpha, power=power)
     return now, say("power.more", effect=wanted, unit=unit, clusters=needed)
-
-
-def _reach(clusters: int, alpha: float, power: float) -> float:
-    """Standard errors between zero and a detectable effect: Student's quantiles of both kinds of error."""
-    freedom = clusters - 1
-    return float(stats.t.ppf(1 - alpha / 2, freedom) + stats.t.ppf(power, freedom))
-
-
-def _normal_reach(alpha: float, power: float) -> float:
-    return float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))

@@ -119,7 +119,8 @@ def test_nothing_measured_in_common_is_not_measured() -> None:
 
 
 def test_versions_with_other_sites_cannot_be_compared() -> None:
-    deeper = Plan(**(dict(PLAN) | {"model": PLAN.model.model_copy(update={"layers": 6})}))
+    model = PLAN.model.model_copy(update={"layers": 6})
+    deeper = Plan(**({name: getattr(PLAN, name) for name in Plan.model_fields} | {"model": model}))
     drift = drifted(run(noisy(0.4)), run(noisy(0.4), plan=deeper))
     assert drift.output is Change.SAME
     assert drift.mechanism is Change.NOT_MEASURED

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from audit_service.domain.power import detectable, in_words, required_clusters
+from audit_service.domain.sentences import english
+from audit_service.domain.uncertainty import fewest_clusters
+
+
+def achieved(effect: float, spread: float, clusters: int, alpha: float) -> float:
+    """Power of the t test by the non-central t distribution."""
+    critical, shift = stats.t.isf(alpha / 2, clusters - 1), effect / spread * np.sqrt(clusters)
+    rejects = stats.nct(clusters - 1, shift)
+    return float(rejects.sf(critical) + rejects.cdf(-critical))
+
+
+@pytest.mark.parametrize("clusters", [6, 12, 36, 200, 3000])
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_the_detectable_gap_has_the_wanted_power(clusters: int, alpha: float) -> None:
+    effect = detectable(0.3, clusters=clusters, alpha=alpha)
+    assert achieved(effect, 0.3, clusters, alpha) == pytest.approx(0.8, abs=1e-4)
+
+
+def test_with_many_clusters_it_is_the_2_8_standard_errors_of_the_method() -> None:
+    assert detectable(0.3, clusters=5000) == pytest.approx(2.8 * 0.3 / np.sqrt(5000), rel=0.002)
+
+
+@pytest.mark.parametrize("effect", [0.02, 0.1, 0.2, 0.25])
+def test_the_required_clusters_are_the_smallest_number_with_the_wanted_power(effect: float) -> None:
+    clusters = required_clusters(0.3, effect=effect)
+    assert achieved(effect, 0.3, clusters, 0.05) >= 0.8 - 1e-6
+    assert achieved(effect, 0.3, clusters - 1, 0.05) < 0.8
+
+
+@pytest.mark.parametrize(("spread", "effect"), [(0.3, 5.0), (0.3, 100.0), (0.0, 0.1)])
+def test_never_fewer_clusters_are_asked_for_than_a_conclusion_takes(spread: float, effect: float) -> None:
+    assert required_clusters(spread, effect=effect) == fewest_clusters(0.05)
+
+
+def test_the_design_is_put_in_words() -> None:
+    now, more = (english(one) for one in in_words(0.21, clusters=36, wanted=0.05))
+    assert now == "With 36 clusters a gap of 0.1 nats can be detected (alpha 0.05, power 80%)."
+    assert more == f"For 0.05 nats take {required_clusters(0.21, effect=0.05)} clusters."
+
+
+def test_a_design_that_suffices_asks_for_nothing_more() -> None:
+    assert [one.id for one in in_words(0.21, clusters=36, wanted=0.2)] == ["power.now"]
