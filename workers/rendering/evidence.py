@@ -58,6 +58,18 @@ class Approval(Frozen):
     comment: str = ""
 
 
+class Signing(Frozen):
+    """Whose signature the report carries; said in the document before it is put on it."""
+
+    name: str
+    """Subject of the certificate."""
+    certificate: str
+    """SHA-256 of the certificate."""
+    self_issued: bool
+    """A certificate that vouches for itself, such as a throw-away one: it shows no origin."""
+    timestamped: bool
+
+
 class Evidence(Frozen):
     """Everything that one report says, and enough to say it again: the views are made of nothing else."""
 
@@ -73,6 +85,8 @@ class Evidence(Frozen):
     """The model folder's digest was computed again for the run and equals the plan's."""
     events: tuple[EventRecord, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    signing: Signing | None = None
+    """None for a report without a signature."""
 
     @property
     def document_id(self) -> str:

@@ -4,9 +4,11 @@ import hashlib
 from dataclasses import dataclass
 
 from audit_service.domain.manifest import canonical_json
+from audit_service.errors import InvalidInput
 from workers.rendering.evidence import Evidence
 from workers.rendering.html import render_html
 from workers.rendering.pdf import Limits, render_pdf
+from workers.rendering.signing import SigningKey, sign
 from workers.rendering.views import build_view
 
 
@@ -26,12 +28,23 @@ class Report:
         return hashlib.sha256(self.pdf).hexdigest()
 
 
-def make_report(evidence: Evidence, *, language: str = "en", limits: Limits = Limits()) -> Report:  # noqa: B008
-    """The report of a run; the same evidence and language give the same bytes.
+def make_report(
+    evidence: Evidence,
+    *,
+    language: str = "en",
+    key: SigningKey | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - a frozen value
+) -> Report:
+    """The report of a run; the same evidence and language give the same bytes, signatures aside.
 
-    Raises InvalidInput for an unknown language and RenderFailed when the PDF cannot be made within the limits.
+    With a key the evidence says so beforehand (``evidence.signing == key.described()``): the words stand in the
+    document that is signed. Raises InvalidInput for an unknown language or if they differ, and RenderFailed when the
+    PDF cannot be made within the limits.
     """
+    if evidence.signing != (key.described() if key else None):
+        raise InvalidInput("The evidence names another signature.", remedy="Set its signing to key.described().")
     view = build_view(evidence, language=language)
     html = render_html(view)
     pdf = render_pdf(view, attachment=canonical_json(evidence), limits=limits, html=html)
+    pdf = sign(pdf, key) if key else pdf
     return Report(document_id=view.document_id, language=language, html=html, json=canonical_json(view), pdf=pdf)

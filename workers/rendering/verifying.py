@@ -26,6 +26,7 @@ from workers.rendering.bundle import MANIFEST, event_chain, manifest, pack
 from workers.rendering.catalogue import LANGUAGES
 from workers.rendering.evidence import Evidence
 from workers.rendering.seal import unsealed
+from workers.rendering.signing import signatures
 from workers.rendering.views import build_view
 
 TOLERANCE = 1e-9
@@ -248,10 +249,21 @@ def _report(data: bytes, name: str = "The PDF", evidence: Evidence | None = None
         yield Check(f"{name}: the attached evidence can be read", held=False, detail=str(error).splitlines()[0])
         return
     yield Check(f"{name}: the attached evidence is in canonical form", canonical_json(carried) == attached)
+    yield from _signatures(data, carried, name)
     yield _identity(carried, name)
     yield _printed(data, carried, language, name)
     if evidence is not None:
         yield Check(f"{name}: it carries the bundle's evidence", carried == evidence)
+
+
+def _signatures(data: bytes, evidence: Evidence, name: str) -> Iterator[Check]:
+    """The signature that the document says it carries, and any other."""
+    found = signatures(data) if evidence.signing or b"/ByteRange" in data else []
+    for one in found:
+        yield Check(f"{name}: the signature of {one.name} fits the file", one.intact, f"certificate {one.certificate}")
+    if evidence.signing:
+        named = any(one.certificate == evidence.signing.certificate for one in found)
+        yield Check(f"{name}: it carries the signature that it names", named, evidence.signing.name)
 
 
 def _printed(data: bytes, evidence: Evidence, language: str, name: str) -> Check:

@@ -38,8 +38,19 @@ def cover(context: Context) -> Cover:
         verdict=context.verdict(verdict),
         tone=tone_of(verdict),
         facts=facts,
-        notices=(must_say(t.language)[0], t("cover.unsigned"), t("cover.mapping")),
+        notices=(must_say(t.language)[0], _signature(context), t("cover.mapping")),
     )
+
+
+def _signature(context: Context) -> str:
+    """Whether and by whom the document is signed, and what that is worth."""
+    t, signing = context.t, context.evidence.signing
+    if signing is None:
+        return t("cover.unsigned")
+    said = [t("cover.signed", name=signing.name, certificate=numbers.short(signing.certificate))]
+    said += [t("cover.self_issued")] if signing.self_issued else []
+    said.append(t("cover.timestamped" if signing.timestamped else "cover.not_timestamped"))
+    return t.sentences(said)
 
 
 def gap_chart(context: Context) -> ForestChart | None:
