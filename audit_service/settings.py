@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import platformdirs
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from audit_service.errors import InvalidInput
@@ -37,6 +37,12 @@ class Settings(BaseSettings):
     """A worker that was not heard of for so long has lost its shard to the others."""
     report_languages: tuple[Literal["en", "zh-Hant"], ...] = ("en",)
     """Languages that every run is reported in, as a JSON list."""
+    signing_pkcs12: Path | None = None
+    """PKCS#12 file of the key that signs reports; none leaves them unsigned, and they say so."""
+    signing_passphrase: SecretStr | None = None
+    """What opens the key."""
+    timestamp_url: str | None = None
+    """Time-stamping authority (RFC 3161) for signatures; none leaves them without a time stamp, and they say so."""
 
     @field_validator("data_dir", "cache_dir")
     @classmethod

@@ -23,6 +23,7 @@ from workers.engine.loading import load_tokenizer
 from workers.engine.tokens import encode_pair
 from workers.rendering.evidence import EventRecord, Evidence, RunFacts, ShardRecord
 from workers.rendering.report import Report, make_report
+from workers.rendering.signing import SigningKey
 from workers.runtime import Runtime, runtime
 from workers.tasks.base import alone, task
 
@@ -34,9 +35,20 @@ def report(run_id: str) -> None:
     with alone(worker, run_id) as session:
         if session is None or session.get_one(RunRow, run_id).state is not RunState.REPORTING:
             return
-        evidence = gather(session, run_id)
+        key = signing_key()
+        evidence = gather(session, run_id).model_copy(update={"signing": key.described() if key else None})
         languages = get_settings().report_languages
-        _save(worker, run_id, {language: make_report(evidence, language=language) for language in languages})
+        _save(worker, run_id, {language: make_report(evidence, language=language, key=key) for language in languages})
+
+
+def signing_key() -> SigningKey | None:
+    """The organisation's key, if the settings name one."""
+    settings = get_settings()
+    if settings.signing_pkcs12 is None:
+        return None
+    secret = settings.signing_passphrase
+    passphrase = secret.get_secret_value() if secret else None
+    return SigningKey.read(settings.signing_pkcs12, passphrase=passphrase, timestamp_url=settings.timestamp_url)
 
 
 def gather(session: ReadSession, run_id: str) -> Evidence:
