@@ -52,9 +52,7 @@ FAMILIES: dict[str, Names] = {
         mlp_out="fc2",
         mlp_add="fc2",
     ),
-    "phi": Names(
-        norm="model.final_layernorm", out_proj="self_attn.dense", attn_add="self_attn.dense", parallel=True
-    ),
+    "phi": Names(norm="model.final_layernorm", out_proj="self_attn.dense", attn_add="self_attn.dense", parallel=True),
     "phi3": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,

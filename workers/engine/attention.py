@@ -24,6 +24,8 @@ _KNOWN = frozenset(
     | {"output_router_logits", "sliding_window", "return_dict", "layer_past", "past_key_values"}
 )
 """Arguments that are already in queries, keys, values and masks, or that change no number."""
+MOST_SCORES = 1 << 25
+"""Attention scores that are in memory at once (128 MiB in float32), so that long prompts need no quadratic memory."""
 
 
 class Heads(NamedTuple):
@@ -97,28 +99,45 @@ def attend_group(
     """Attention of ``members`` runs that share a prefix: each sees the prefix and its own rows, never another's.
 
     Rows are member-major; the mask's query axis is the last part of a member's own positions (all of them, or only the
-    last where no other is needed), its key axis prefix and own positions. Scores and softmax are computed in float32,
-    as the models' own eager attention does.
+    last where no other is needed), its key axis prefix and own positions. The softmax is computed in float32, as the
+    models' own eager attention does.
     """
     kv_heads, rows, _ = heads.key.shape
     own, asked = rows // members, mask.shape[0]
     repeat = heads.query.shape[0] // kv_heads
     query = heads.query.view(kv_heads, repeat, members, own, -1)[:, :, :, own - asked :]
-    query = query.permute(0, 2, 1, 3, 4).contiguous().view(kv_heads, members * repeat * asked, -1)
     key = heads.key.reshape(kv_heads * members, own, -1)
     value = heads.value.reshape(kv_heads * members, own, -1)
+    at_once = max(1, MOST_SCORES // (kv_heads * repeat * members * mask.shape[1]))
+    slices = [slice(first, first + at_once) for first in range(0, asked, at_once)]
+    parts = [
+        _attend_queries(query[:, :, :, part], key, value, prefix=prefix, mask=mask[part], heads=heads)
+        for part in slices
+    ]
+    return torch.cat(parts, dim=1).flatten(0, 1)
 
-    by_member = query.view(kv_heads * members, repeat * asked, -1)
-    own_scores = (by_member @ key.transpose(1, 2)).view(kv_heads, -1, own)
-    scores = torch.cat((query @ prefix.key.transpose(1, 2), own_scores), dim=-1)
+
+def _attend_queries(
+    query: Float[Tensor, "kv_head repeat member query key_width"],
+    key: Float[Tensor, "kv_member own key_width"],
+    value: Float[Tensor, "kv_member own value_width"],
+    *,
+    prefix: Prefix,
+    mask: Float[Tensor, "query key"],
+    heads: Heads,
+) -> Float[Tensor, "member query head value_width"]:
+    kv_heads, repeat, members, asked, _ = query.shape
+    query = query.permute(0, 2, 1, 3, 4).contiguous().view(kv_heads, members * repeat * asked, -1)
+    own_scores = query.view(kv_heads * members, repeat * asked, -1) @ key.transpose(1, 2)
+    scores = torch.cat((query @ prefix.key.transpose(1, 2), own_scores.view(kv_heads, -1, key.shape[1])), dim=-1)
     weights = weights_of(scores.view(kv_heads, members * repeat, asked, -1), heads, mask)
 
     before = prefix.key.shape[1]
     weights = weights.view(kv_heads, members * repeat * asked, -1)
     out = weights[..., :before] @ prefix.value
-    own_weights = weights[..., before:].reshape(kv_heads * members, repeat * asked, own)
+    own_weights = weights[..., before:].reshape(kv_heads * members, repeat * asked, -1)
     out = out + (own_weights @ value).view_as(out)
-    return out.view(kv_heads, members, repeat, asked, -1).permute(1, 3, 0, 2, 4).flatten(0, 1).flatten(1, 2)
+    return out.view(kv_heads, members, repeat, asked, -1).permute(1, 3, 0, 2, 4).flatten(2, 3)
 
 
 def weights_of(

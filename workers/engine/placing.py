@@ -49,14 +49,14 @@ class Placed:
         return Run(self.joins, recipient.resid[self.joins][self.start :], tuple(edits))
 
     def _edits(self, exchange: Exchange, moved: Moves, recipient: Recording, donor: Recording) -> Iterator[Edit]:
-        stage, layer = STAGES[exchange.kind], _layer(exchange)
+        stage, layer = STAGES[exchange.kind], layer_of(exchange)
         device = recipient.entry.hidden.device
         to, by = (torch.tensor(side, device=device) for side in zip(*moved, strict=True))
         if exchange.kind in INSIDE:
             for head, rows, values in changed_z(exchange, to, by, recipient, donor):
                 yield Edit(stage, layer, head, rows - self.start, values)
             return
-        values = _kept(donor, stage)[layer][by]
+        values = kept_of(donor, stage)[layer][by]
         if exchange.head is not None:
             values = values.view(len(moved), self.anatomy.heads, -1)[:, exchange.head]
         yield Edit(stage, layer, exchange.head, to - self.start, values)
@@ -80,7 +80,7 @@ def place(
     if not acting:
         return None
     start = min(moved[0][0] for _, moved in acting)
-    return Placed(cell, start, min(_layer(exchange) for exchange, _ in acting), anatomy, acting)
+    return Placed(cell, start, min(layer_of(exchange) for exchange, _ in acting), anatomy, acting)
 
 
 def check(anatomy: Anatomy, exchange: Exchange, *, together: bool = False) -> None:
@@ -112,7 +112,7 @@ def heads_of(anatomy: Anatomy, kind: SiteKind) -> int:
     return anatomy.kv_heads if kind in {SiteKind.K, SiteKind.V} else anatomy.heads
 
 
-def _layer(exchange: Exchange) -> int:
+def layer_of(exchange: Exchange) -> int:
     """The layer whose start or inside an exchange changes.
 
     From resid_mid on, a position's row depends on nothing but itself, so exchanging resid_mid or resid_post is
@@ -123,7 +123,7 @@ def _layer(exchange: Exchange) -> int:
 
 def _moved(anatomy: Anatomy, exchange: Exchange, *, last: int, same: int) -> Moves:
     """The positions whose exchange can change the decision."""
-    layer = _layer(exchange)
+    layer = layer_of(exchange)
     seen_by_attention = exchange.kind in {SiteKind.RESID_PRE, SiteKind.RESID_POST, SiteKind.RESID_MID}
     seen_by_attention = seen_by_attention or exchange.kind in {SiteKind.K, SiteKind.V}
     behind = layer == anatomy.layers or (layer == anatomy.layers - 1 and not seen_by_attention)
@@ -131,7 +131,7 @@ def _moved(anatomy: Anatomy, exchange: Exchange, *, last: int, same: int) -> Mov
     return [(to, by) for to, by in pairs if (to != by or to >= same) and (to == last or not behind)]
 
 
-def _kept(donor: Recording, stage: Stage) -> Sequence[Float[Tensor, "position width"]]:
+def kept_of(donor: Recording, stage: Stage) -> Sequence[Float[Tensor, "position width"]]:
     """What the donor keeps of a stage, by layer."""
     kept = {Stage.RESID: donor.resid, Stage.Z: donor.z, Stage.ATTN_OUT: donor.attn_out, Stage.MLP_OUT: donor.mlp_out}
     return kept[stage]

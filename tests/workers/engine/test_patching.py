@@ -14,7 +14,7 @@ from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import Cancelled, InvalidTrace
 from tests.workers.engine import naive
 from tests.workers.engine.models import VARIANTS, tiny
-from workers.engine import patching
+from workers.engine import attention, patching
 from workers.engine.donors import record
 from workers.engine.loading import Subject
 from workers.engine.patching import patch, patch_together
@@ -106,6 +106,15 @@ def test_many_small_flights_give_the_cells_of_one_large_flight(monkeypatch: pyte
     exchanges = list(_exchanges(subject, [((t,), (t,)) for t in range(9)]))
     whole = patch(subject, recipient, donor, exchanges, labels=LABELS)
     monkeypatch.setattr(patching, "ROWS_IN_FLIGHT", 10)
+    np.testing.assert_allclose(patch(subject, recipient, donor, exchanges, labels=LABELS), whole, atol=1e-5, rtol=0)
+
+
+def test_attention_in_many_small_parts_gives_the_cells_of_one_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = tiny("llama")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    exchanges = list(_exchanges(subject, [((t,), (t,)) for t in range(9)]))
+    whole = patch(subject, recipient, donor, exchanges, labels=LABELS)
+    monkeypatch.setattr(attention, "MOST_SCORES", 1)
     np.testing.assert_allclose(patch(subject, recipient, donor, exchanges, labels=LABELS), whole, atol=1e-5, rtol=0)
 
 

@@ -106,5 +106,5 @@ def test_each_label_that_is_no_single_token_is_named() -> None:
 
 
 def test_labels_that_share_a_token_are_refused() -> None:
-    with pytest.raises(InvalidBehavior, match="share"):
+    with pytest.raises(InvalidBehavior, match="begin with the same token"):
         encode_labels(tokenizer(), Labels(favorable=(" Yes",), unfavorable=(" Yes",)))
