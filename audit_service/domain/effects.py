@@ -7,7 +7,6 @@ effects are ratios of means over the total effect in the same direction, never m
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from audit_service.domain.cells import EffectTable
 from audit_service.domain.uncertainty import (
@@ -52,7 +51,7 @@ class SiteEffects:
     normalised: Columns | None
     """None when refused: the interval of the denominator includes 0 or does not exist."""
     test: FlipTest | None
-    draws: NDArray[np.float32]
+    draws: Array
     """[resample, site] mean effects of some resamples of clusters, for ranks and overlaps."""
     sums: Array
     """[cluster, site] effects"""
@@ -70,7 +69,7 @@ def site_effects(table: EffectTable, *, alpha: float, resamples: int, seed: int)
     total = _total(table, clusters, alpha=alpha, resamples=resamples, rng=generator(seed, *stream, "total"))
     ones, whole = np.ones(len(table.pairs)), table.total
     sums = np.column_stack([clusters.sums(table.effects), clusters.sums(np.column_stack([ones, whole]))])
-    drawn = resample(sums.astype(np.float32), rng=generator(seed, *stream, "sites"), resamples=resamples)
+    drawn = resample(sums, rng=generator(seed, *stream, "sites"), resamples=resamples)
     enough = clusters.count >= fewest_clusters(alpha)
     raw = _ratios(sums, drawn, denominator=-2, alpha=alpha, clusters=clusters.effective if enough else None)
     test = sign_flip(sums[:, :-2], rng=generator(seed, *stream, "signs"), resamples=resamples) if enough else None
@@ -102,9 +101,7 @@ def _total(
     return sample.estimate(lambda sums: sums["total"] / sums["n"], alpha=alpha, what="mean total effect")
 
 
-def _ratios(
-    sums: Array, drawn: NDArray[np.float32], *, denominator: int, alpha: float, clusters: float | None
-) -> Columns:
+def _ratios(sums: Array, drawn: Array, *, denominator: int, alpha: float, clusters: float | None) -> Columns:
     """Site sums over the sums of one of the last two columns (pairs, total effect); no clusters, no intervals."""
     totals = sums.sum(axis=0)
     value = totals[:-2] / totals[denominator]
@@ -114,7 +111,7 @@ def _ratios(
     with np.errstate(divide="ignore", invalid="ignore"):
         left_out = rest[:, :-2] / rest[:, denominator, None]
         draws = drawn[:, :-2] / drawn[:, denominator, None]
-    bounds = intervals(draws, value.astype(np.float32), left_out, clusters=clusters, alpha=alpha)
+    bounds = intervals(draws, value, left_out, clusters=clusters, alpha=alpha)
     known = ~constant(left_out) & np.isfinite(left_out).all(axis=0)
     return Columns(value, Bounds(np.where(known, bounds.low, np.nan), np.where(known, bounds.high, np.nan)))
 

@@ -20,6 +20,8 @@ LARGEST = 2000
 """Prompts above which the fit takes minutes."""
 OPTIMISERS = ("powell", "nm")
 """Both bear the border of the parameter space; gradient methods stop short of it."""
+DECIMALS = 4
+"""An optimiser's further digits differ between machines."""
 TERMS = ("template", "slope", "name")
 
 
@@ -71,7 +73,8 @@ def mixed_model(table: DecisionTable, *, alpha: float) -> MixedModel:
         return MixedModel(Estimate(None, None, None, method, "reason.no_convergence"), {})
     best = max(fits, key=lambda fit: fit.likelihood)
     reach = float(stats.norm.ppf(1 - alpha / 2)) * best.error
-    return MixedModel(Estimate(best.gap, best.gap - reach, best.gap + reach, method), best.spreads)
+    gap, low, high = (round(value, DECIMALS) for value in (best.gap, best.gap - reach, best.gap + reach))
+    return MixedModel(Estimate(gap, low, high, method), {name: round(v, DECIMALS) for name, v in best.spreads.items()})
 
 
 @dataclass(frozen=True, slots=True)

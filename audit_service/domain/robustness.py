@@ -132,9 +132,9 @@ def leading_site(tables: Sequence[EffectTable], judging: Judging) -> LeadingSite
 
 def _leaders(table: EffectTable, judging: Judging) -> Iterator[str]:
     parts = range(judging.robustness.prompt_resamples + 1)
-    kept = np.array([_part(table.pairs, part, judging) for part in parts]).astype(np.float32)
+    kept = np.array([_part(table.pairs, part, judging) for part in parts]).astype(np.float64)
     for effects in _effects(table):
-        for means in (kept @ effects)[kept.any(axis=1)]:
+        for means in (kept @ effects.astype(np.float64))[kept.any(axis=1)]:
             yield table.sites[int(np.argmax(np.abs(means)))].key
 
 

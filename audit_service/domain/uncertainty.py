@@ -11,14 +11,13 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
-Width = TypeVar("Width", np.float32, np.float64)
 Sums = Mapping[str, Array]
 Statistic = Callable[[Sums], Array]
 """Named sums of any leading shape → values of that shape; NaN or infinite where the formula has no value."""
@@ -179,12 +178,15 @@ def constant(left_out: Array) -> NDArray[np.bool_]:
     return np.asarray(np.ptp(left_out, axis=0) <= 1e-11 * np.maximum(np.abs(left_out).max(axis=0), 1e-30))
 
 
-def resample(sums: NDArray[Width], *, rng: np.random.Generator, resamples: int) -> NDArray[Width]:
-    """[cluster, k] → [resample, k]: sums over clusters drawn with replacement, in the precision of ``sums``."""
+def resample(sums: Array, *, rng: np.random.Generator, resamples: int) -> Array:
+    """[cluster, k] → [resample, k]: sums over clusters drawn with replacement.
+
+    In double precision: the rounding of single precision differs between machines by enough to move a printed bound.
+    """
     clusters, columns = sums.shape
-    drawn = np.zeros((resamples, columns), sums.dtype)
+    drawn = np.zeros((resamples, columns))
     for rows in _chunks(resamples, CHUNK // max(1, clusters)) if clusters else ():
-        drawn[rows] = _weights(rng, rows.stop - rows.start, clusters).astype(sums.dtype) @ sums
+        drawn[rows] = _weights(rng, rows.stop - rows.start, clusters).astype(np.float64) @ sums
     return drawn
 
 
@@ -210,9 +212,7 @@ def expanded_alpha(alpha: float, clusters: float) -> float:
     return float(2 * stats.norm.sf(quantile))
 
 
-def intervals(
-    draws: NDArray[np.floating], observed: Array, left_out: Array, *, clusters: float, alpha: float
-) -> Bounds:
+def intervals(draws: Array, observed: Array, left_out: Array, *, clusters: float, alpha: float) -> Bounds:
     """Bootstrap intervals of each column of ``draws`` [resample, column], expanded for few clusters.
 
     ``left_out`` [cluster, column] are the values without one cluster each, ``clusters`` the effective number of them.
@@ -229,7 +229,7 @@ def intervals(
     return Bounds(np.where(undefined, np.nan, low), np.where(undefined, np.nan, high))
 
 
-def bca_levels(draws: NDArray[np.floating], observed: Array, left_out: Array, tails: Array) -> Array:
+def bca_levels(draws: Array, observed: Array, left_out: Array, tails: Array) -> Array:
     """[tail, 1] nominal levels → [tail, column] levels corrected for bias and acceleration (Efron 1987)."""
     resamples = len(draws)
     below = ((draws < observed).sum(axis=0) + (draws <= observed).sum(axis=0)) / (2 * resamples)
@@ -242,13 +242,13 @@ def bca_levels(draws: NDArray[np.floating], observed: Array, left_out: Array, ta
     return np.asarray(stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
 
 
-def _quantiles(ordered: NDArray[np.floating], levels: Array) -> Array:
+def _quantiles(ordered: Array, levels: Array) -> Array:
     """[resample, column] sorted, [tail, column] levels → [tail, column], interpolated linearly."""
     position = levels * (len(ordered) - 1)
     lower = np.floor(position).astype(np.intp)
     upper = np.minimum(lower + 1, len(ordered) - 1)
-    below = np.take_along_axis(ordered, lower, axis=0).astype(np.float64)
-    above = np.take_along_axis(ordered, upper, axis=0).astype(np.float64)
+    below = np.take_along_axis(ordered, lower, axis=0)
+    above = np.take_along_axis(ordered, upper, axis=0)
     with np.errstate(invalid="ignore"):
         return np.asarray(below + np.where(above > below, above - below, 0) * (position - lower))
 
@@ -272,11 +272,11 @@ def sign_flip(sums: Array, *, rng: np.random.Generator, resamples: int) -> FlipT
     """
     clusters, columns = sums.shape
     scale = np.sqrt(clusters * np.square(sums).sum(axis=0))
-    unit = np.divide(sums, scale, out=np.zeros_like(sums), where=scale > 0).astype(np.float32)
-    observed = np.abs(unit.sum(axis=0)) * np.float32(1 - 1e-5)
+    unit = np.divide(sums, scale, out=np.zeros_like(sums), where=scale > 0)
+    observed = np.abs(unit.sum(axis=0)) * (1 - 1e-9)
     exact = clusters - 1 <= math.log2(resamples)
     total = 2 ** (clusters - 1) if exact else resamples
-    raw, largest = np.zeros(columns), np.empty(total, np.float32)
+    raw, largest = np.zeros(columns), np.empty(total)
     for rows in _chunks(total, CHUNK // max(clusters, columns)):
         flipped = np.abs(_signs(rows, clusters, rng=None if exact else rng) @ unit)
         raw += (flipped >= observed).sum(axis=0)
@@ -286,13 +286,13 @@ def sign_flip(sums: Array, *, rng: np.random.Generator, resamples: int) -> FlipT
     return FlipTest((raw + extra) / (total + extra), (adjusted + extra) / (total + extra), exact)
 
 
-def _signs(rows: slice, clusters: int, *, rng: np.random.Generator | None) -> NDArray[np.float32]:
+def _signs(rows: slice, clusters: int, *, rng: np.random.Generator | None) -> Array:
     """[row, cluster] of -1 and 1: the patterns numbered by ``rows`` (the last sign is always 1), or random ones."""
     if rng is None:
         bits = np.arange(rows.start, rows.stop)[:, None] >> np.arange(clusters) & 1
     else:
         bits = rng.integers(2, size=(rows.stop - rows.start, clusters), dtype=np.int8)
-    return (1 - 2 * bits).astype(np.float32)
+    return np.asarray(1.0 - 2.0 * bits)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -82,6 +82,30 @@ def test_a_wide_interval_is_inconclusive_not_a_pass() -> None:
     assert "P017" in {finding.rule for finding in judgement.protocol}
 
 
+def protocol(judgement: Judgement) -> dict[str, str]:
+    return {finding.rule: english(finding.sentence) for finding in judgement.protocol}
+
+
+def test_a_weak_total_effect_is_told_with_its_interval() -> None:
+    judgement = judged(noisy(0.0))
+    total = results(judgement)["raw.denoise.total_effect"]
+    assert f"interval {total.low:+.3f} to {total.high:+.3f}" in protocol(judgement)["P004"]
+    assert results(judgement)[f"raw.denoise.{PLANTED}.normalised"].outcome is Outcome.REFUSED
+
+
+def test_too_few_clusters_for_the_margin_are_told_with_how_many_it_takes() -> None:
+    judgement = judged(noisy(0.0, spread=1.5))
+    mde = results(judgement)["raw.race.black.mde_nats"].value
+    clusters = results(judgement)["raw.race.black.clusters"].value
+    finding = next(finding for finding in judgement.protocol if finding.rule == "P017")
+    assert finding.remedy.values["clusters"] == np.ceil(clusters * (mde / 0.1) ** 2)
+
+
+def test_flips_no_more_frequent_than_placebo_flips_are_told() -> None:
+    assert "P022" in protocol(judged(noisy(0.01, spread=0.3)))
+    assert "P022" not in protocol(judged(noisy(1.0), base=noisy(0, spread=0.3, seed=3)))
+
+
 def test_forms_are_judged_apart_and_may_disagree() -> None:
     judgement = judged(lambda pair: noise(pair) + (0.5 if pair.form == "raw" else -0.5), forms=("raw", "chat"))
     gaps = results(judgement)
