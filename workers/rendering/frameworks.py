@@ -79,3 +79,29 @@ def iso() -> Framework:
         CONTROLS: _titles(loaded["annexes"][0]),
     }
     return Framework(groups, {item.id: item for item in items})
+
+
+EU, US = "eu_ai_act", "us_model_risk_validation_elements"
+
+
+@lru_cache
+def eu_ai_act() -> Framework:
+    """Articles and Annex IV sections that the mapping judges."""
+    loaded = _load("other.yaml")["eu_ai_act"]
+    rows = [*loaded["annex_iv"]["sections"], *loaded["articles"]]
+    return Framework({EU: _titles(loaded)}, {row["id"]: Item(row["id"], EU, _titles(row)) for row in rows})
+
+
+@lru_cache
+def us_validation() -> Framework:
+    """The validation elements of US guidance on model risk."""
+    loaded = _load("other.yaml")["us_model_risk"]
+    rows = loaded["superseded"]["validation_elements"]
+    return Framework({US: _titles(loaded["current"])}, {row["id"]: Item(row["id"], US, _titles(row)) for row in rows})
+
+
+@lru_cache
+def taiwan_principles() -> tuple[Titles, tuple[Titles, ...]]:
+    """The guideline of the Financial Supervisory Commission, and its six core principles."""
+    loaded = _load("other.yaml")["taiwan_fsc"]
+    return _titles(loaded), tuple(Titles(row["en"], row["zh"]) for row in loaded["core_principles"])

@@ -7,7 +7,17 @@ from workers.rendering.book import Book
 from workers.rendering.catalogue import catalogue
 from workers.rendering.context import Context
 from workers.rendering.evidence import Evidence
-from workers.rendering.sections import appendix, assurance, crosswalk, disparity, front, localisation, method, subject
+from workers.rendering.sections import (
+    annexes,
+    appendix,
+    assurance,
+    crosswalk,
+    disparity,
+    front,
+    localisation,
+    method,
+    subject,
+)
 
 LABELS = ("contents", "page", "of", "confidential", "reference", "report", "statement")
 
@@ -38,7 +48,7 @@ def build_view(evidence: Evidence, *, language: str = "en") -> EvidenceView:
     )
     cover, conclusion = front.cover(context), front.conclusion(context)
     # The register comes last: it lists what all the others printed.
-    sections = (*parts, appendix.register(context), appendix.glossary(context))
+    sections = (*parts, appendix.register(context), appendix.glossary(context), annexes.annexes(context))
     book = context.book
     return EvidenceView(
         language=language,

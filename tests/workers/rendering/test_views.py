@@ -85,8 +85,8 @@ def test_the_catalogues_say_the_same_things_with_the_same_values() -> None:
 
 def test_the_chinese_catalogue_has_every_rationale_and_every_sentence() -> None:
     texts = read_catalogue("zh-Hant")
-    frameworks = ("nist-ai-rmf-1.0", "iso-iec-42001-2023")
-    assert all(f"rationale.{name}.{row.id}" in texts for name in frameworks for row in mapping_file().mappings[name])
+    rows = [(name, row.id) for name, mapping in mapping_file().mappings.items() for row in mapping]
+    assert [row for row in rows if "rationale.{}.{}".format(*row) not in texts] == []
     assert all(f"said.{sentence}" in texts for sentence in CATALOGUE)
 
 

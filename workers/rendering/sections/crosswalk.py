@@ -101,6 +101,13 @@ def _tables(context: Context, rows: Sequence[CrosswalkRow], framework: Framework
     return blocks
 
 
+def all_rows(context: Context, rows: Sequence[CrosswalkRow], framework: Framework, name: str) -> Table:
+    """Every row of a small framework in one table, covered or not."""
+    (titles,) = framework.groups.values()
+    cells = [_supported(context, row, framework, name) for row in rows]
+    return table(titles.of(context.t.language), _supported_columns(context), cells, dense=True)
+
+
 def _supported_columns(context: Context) -> Sequence[Column]:
     t = context.t
     return (
@@ -156,14 +163,18 @@ def _supported(context: Context, row: CrosswalkRow, framework: Framework, name: 
         _title(context, row, framework),
         _strength(context, row),
         text_cell(t.join(t(f"artefact.{kind}") for kind in row.present)),
-        text_cell(t.sentences([_rationale(context, row, name), _reasons(context, row)])),
+        text_cell(t.sentences([_rationale(context, row, name), _gap(context, row)])),
     )
 
 
+def _gap(context: Context, row: CrosswalkRow) -> str:
+    """Why there is no more: a gap that the mapping names, or what took strength away here."""
+    return context.t(f"gap.{row.gap}") if row.gap else _reasons(context, row)
+
+
 def _not_covered(context: Context, row: CrosswalkRow, framework: Framework, name: str) -> tuple[Cell, ...]:
-    gap = context.t(f"gap.{row.gap}") if row.gap else _reasons(context, row)
     return (
         _title(context, row, framework),
         _strength(context, row),
-        text_cell(context.t.sentences([_rationale(context, row, name), gap])),
+        text_cell(context.t.sentences([_rationale(context, row, name), _gap(context, row)])),
     )
