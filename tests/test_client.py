@@ -12,12 +12,15 @@ from audit_service.db.handles import Database
 from audit_service.db.tables import ReportRow, ResultRow
 from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.domain.pairfiles import PairFormat
-from audit_service.domain.plan import Judging
-from audit_service.domain.results import Result
+from audit_service.domain.plan import Direction, Judging, Plan
+from audit_service.domain.results import Outcome, Result, VerdictValue
+from audit_service.domain.trace import Trace
 from audit_service.errors import Conflict, InvalidPairs, NotFound, Unavailable
+from audit_service.findings.cells import CellFormat
 from audit_service.pairsets.schemas import PreviewCreate
 from audit_service.registry.schemas import ModelVersionCreate
 from tests.examples import loan_denial
+from tests.findings.made import KEY, add_findings
 from tests.folders import free_port
 from tests.service import Audit
 
@@ -49,6 +52,18 @@ def test_an_audit_is_driven_from_registration_to_its_report(
     assert client.cancel(run.id).state is RunState.CANCELLED
     assert client.run(run.id).progress.total == 0
     assert [one.id for one in client.runs(state=RunState.CANCELLED)] == [run.id]
+
+
+def test_what_a_run_found_is_read_as_values(client: Client, audit: Audit, database: Database) -> None:
+    run_id = audit.run()["id"]
+    add_findings(database, run_id, Plan.model_validate(audit.plan()["content"], strict=False))
+    judgement = client.verdict(run_id).judgement
+    assert judgement.verdict.value is VerdictValue.FAIL
+    assert [result.value for result in client.results(run_id)] == [result.value for result in judgement.results]
+    first, second = client.effects(run_id, form="raw", direction=Direction.DENOISE)
+    assert (first.value, first.p_maxt, second.outcome) == (1.0, 0.04, Outcome.NOT_MEASURED)
+    cells = Trace(client.cells(run_id, KEY, file_format=CellFormat.SAFETENSORS)).effects()
+    assert cells.d_clean.tolist() == [1.0, 2.0]
 
 
 def test_problems_are_raised_as_the_errors_they_stand_for(client: Client) -> None:

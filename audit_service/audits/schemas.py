@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from audit_service.border.schemas import Answer, Uuid
 from audit_service.domain.cost import Cost
 from audit_service.domain.lifecycle import EventKind, RunState
@@ -18,7 +20,7 @@ class PlanCreate(Frozen):
     behavior_version_id: Uuid
     pair_set_id: Uuid
     tracing: Tracing = Tracing()
-    judging: Judging
+    judging: Judging = Field(examples=[{"delta_nats": 0.1}])
 
 
 class PlanRecord(Answer):
