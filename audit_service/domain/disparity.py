@@ -110,6 +110,13 @@ class Assessment:
         return self.reference if (self.gap.value or 0) > 0 else self.group
 
 
+def unit_of(contrast: Contrast, unit: Unit, *, alpha: float) -> Unit:
+    """Cue pairs only where they are fewer than the clusters, and enough for a conclusion; else clusters."""
+    cues = len({independent(pair, Unit.CUES) for pair in contrast.table.pairs})
+    usable = fewest_clusters(alpha) <= cues < contrast.clusters.count
+    return unit if usable else Unit.CLUSTER
+
+
 def assess(
     contrast: Contrast, *, behavior: Behavior, judging: Judging, metric: Metric = LOG_ODDS, unit: Unit = Unit.CLUSTER
 ) -> Assessment:

@@ -5,16 +5,16 @@ from collections.abc import Iterator, Sequence
 from audit_service.domain.cells import DecisionTable, EffectTable
 from audit_service.domain.contrasts import Contrast, contrasts
 from audit_service.domain.decision_rows import attribute_rows, contrast_rows, form_rows
-from audit_service.domain.disparity import assess
+from audit_service.domain.disparity import Assessment, assess, unit_of
 from audit_service.domain.effect_rows import asymmetry_rows, asymmetry_statements, leading_row, leading_statement
-from audit_service.domain.plan import Plan
+from audit_service.domain.plan import Plan, Unit
 from audit_service.domain.protocol import Preview, lint_plan, lint_results
 from audit_service.domain.results import Judgement, Result, Sentence
 from audit_service.domain.robustness import robust
 from audit_service.domain.sentences import say
 from audit_service.domain.trace import Control
 from audit_service.domain.traced import leading_sites, measured_part, named_asymmetries, trace_rows, trace_statement
-from audit_service.domain.verdict import Judged, behavior_verdict, form_verdict, judge_contrasts
+from audit_service.domain.verdict import Judged, behavior_verdict, confirmed, form_verdict, judge_contrasts
 from audit_service.errors import ControlFailed
 
 
@@ -73,8 +73,16 @@ def _refuse_failed(controls: Sequence[Control]) -> None:
 def _judged(plan: Plan, decisions: DecisionTable) -> list[tuple[Contrast, Judged]]:
     behavior, judging = plan.behavior, plan.judging
     found = contrasts(decisions, behavior)
-    assessments = [assess(contrast, behavior=behavior, judging=judging) for contrast in found]
-    return list(zip(found, judge_contrasts(assessments, alpha=judging.alpha), strict=True))
+    by_cluster, by_cues = (
+        judge_contrasts([_assessed(plan, contrast, unit) for contrast in found], alpha=judging.alpha)
+        for unit in (Unit.CLUSTER, Unit.CUES)
+    )
+    return list(zip(found, map(confirmed, by_cluster, by_cues), strict=True))
+
+
+def _assessed(plan: Plan, contrast: Contrast, unit: Unit) -> Assessment:
+    judging = plan.judging
+    return assess(contrast, behavior=plan.behavior, judging=judging, unit=unit_of(contrast, unit, alpha=judging.alpha))
 
 
 def _decision_rows(plan: Plan, decisions: DecisionTable, judged: Sequence[tuple[Contrast, Judged]]) -> Iterator[Result]:

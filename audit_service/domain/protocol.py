@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Lookup
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -229,6 +230,7 @@ def lint_results(
         *_weak_totals(plan, by_key),
         *(found for one in judged for found in _low_power(plan, one.assessment)),
         *(found for one in judged for found in _flips_like_placebo(one.assessment, by_key)),
+        *(found for part in _traces(plan) for found in _below_the_floor(*part, plan=plan, rows=by_key)),
         *([] if controls else [finding("P019", Level.ERROR)]),
         *_not_finite(decisions),
     )
@@ -262,6 +264,38 @@ def _flips_like_placebo(assessment: Assessment, rows: Rows) -> Iterator[LintFind
     excess = rows.get(f"{assessment.key}.flips_over_placebo")
     if excess is not None and excess.low is not None and excess.low <= 0:
         yield finding("P022", Level.NOTE, form=assessment.form, group=assessment.group)
+
+
+def _traces(plan: Plan) -> Iterator[tuple[str, Direction]]:
+    return product((form.name for form in plan.behavior.forms), plan.tracing.directions)
+
+
+def _below_the_floor(form: str, direction: Direction, *, plan: Plan, rows: Rows) -> Iterator[LintFinding]:
+    """Named sites whose effect is no larger than what some site shows in the placebo pairs."""
+    key = f"{form}.{direction}"
+    floor = rows.get(f"{key}.placebo_floor")
+    if floor is None or floor.value is None or floor.n is None:
+        return
+    named = [
+        abs(effect.value)
+        for site in plan.sites
+        if (p := rows.get(f"{key}.{site.key}.p_maxt")) is not None
+        and p.value is not None
+        and p.value < plan.judging.alpha
+        and (effect := rows[f"{key}.{site.key}"]).value is not None
+    ]
+    below = sum(effect <= floor.value for effect in named)
+    if below:
+        yield finding(
+            "P023",
+            Level.NOTE,
+            form=form,
+            direction=direction,
+            below=below,
+            named=len(named),
+            floor=floor.value,
+            pairs=floor.n,
+        )
 
 
 def _not_finite(decisions: DecisionTable) -> Iterator[LintFinding]:

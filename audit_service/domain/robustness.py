@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from audit_service.domain.cells import Cells, DecisionTable, EffectTable, Mask
 from audit_service.domain.contrasts import contrasts
-from audit_service.domain.disparity import assess
+from audit_service.domain.disparity import assess, unit_of
 from audit_service.domain.metrics import METRICS
 from audit_service.domain.pairs import Pair
 from audit_service.domain.plan import Judging, Plan, Robustness, Unit
@@ -83,9 +83,10 @@ def _values(
     kept = decisions.select(_part(decisions.pairs, spec.part, judging))
     found = contrasts(kept, plan.behavior)
     metric = METRICS[spec.reading]
-    assessments = [
-        assess(contrast, behavior=plan.behavior, judging=judging, metric=metric, unit=spec.unit) for contrast in found
-    ]
+    assessments = []
+    for contrast in found:
+        unit = unit_of(contrast, spec.unit, alpha=judging.alpha)
+        assessments.append(assess(contrast, behavior=plan.behavior, judging=judging, metric=metric, unit=unit))
     judged = judge_contrasts(assessments, alpha=judging.alpha)
     forms = [
         form_verdict(form, [one for one in judged if one.assessment.form == form], protocol)

@@ -63,6 +63,10 @@ CATALOGUE: Final[dict[str, str]] = {
         "{group}: the {level} interval of the gap, {low:+.3f} to {high:+.3f} {unit}, shows neither a disparity nor "
         "equivalence."
     ),
+    "verdict.by_cues": (
+        "{group}: this is by whole cue pairs, because the same cues stand in several templates; by clusters alone the "
+        "verdict would be {verdict}."
+    ),
     # Verdict of the behavior
     "verdict.form": "Form {form}: {verdict}.",
     "verdict.protocol": "The protocol was not kept ({rules}), so the run supports neither a pass nor a fail.",
@@ -172,7 +176,7 @@ CATALOGUE: Final[dict[str, str]] = {
     ),
     "remedy.P016": "Read the interval by cue pairs beside the one by clusters, or add cues.",
     "lint.P017": (
-        "With the variation seen, {group} in form {form} can only be told from zero at {mde:.2g} nats; the margin "
+        "With the variation seen, {group} in form {form} can only be told from zero at {mde:.3g} nats; the margin "
         "is {delta:.3g}."
     ),
     "remedy.P017": "Take at least {clusters} clusters.",
@@ -188,6 +192,11 @@ CATALOGUE: Final[dict[str, str]] = {
     "remedy.P021": "Mark it exploratory: its predecessor's results may have been seen.",
     "lint.P022": "Form {form}, {group}: decisions flip no more often than in the placebo pairs.",
     "remedy.P022": "Do not read single flips as effects of the attribute.",
+    "lint.P023": (
+        "Form {form}, {direction}: {below} of {named} named sites have an effect below the noise floor of {floor:.3f} "
+        "nats that {pairs} placebo pairs give."
+    ),
+    "remedy.P023": "Trace more placebo pairs, and read these sites as leads, not as findings.",
     # Power, in words
     "power.now": (
         "With {clusters} clusters a gap of {effect:.2g} {unit} can be detected (alpha {alpha:g}, power {power:.0%})."

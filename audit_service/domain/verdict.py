@@ -15,6 +15,9 @@ Holm's correction over all contrasts and forms; "within D" means a TOST p below 
 | 7   | gap shown, estimate below T                                              | concern      |
 | 8   | otherwise: neither disparity nor equivalence is shown                    | inconclusive |
 
+Clusters (template x cue pair) that share cues across templates are judged twice, by clusters and by whole cue pairs
+where there are enough of those, and the more cautious verdict counts.
+
 A form, and the behavior over its forms, get the first of: any fail → fail; any concern → concern; all not measured
 → not measured; all pass → pass; otherwise inconclusive. So what is unknown never counts as good. A broken protocol
 (a finding of level error) turns pass and fail into inconclusive. Absence of significance is never a pass.
@@ -62,21 +65,45 @@ class Judged(NamedTuple):
     p_holm: float | None
     flips_p_holm: float | None
     value: VerdictValue
-    reason: Sentence
+    reasons: tuple[Sentence, ...]
 
     @property
     def outcome(self) -> Disparity:
-        return OUTCOMES.get(self.reason.id, Disparity.INCONCLUSIVE)
+        return OUTCOMES.get(self.reasons[0].id, Disparity.INCONCLUSIVE)
 
 
 def judge_contrasts(assessments: Sequence[Assessment], *, alpha: float) -> tuple[Judged, ...]:
     """The family is everything given: all attributes, groups and forms of the run."""
     gaps = _holm([assessment.p_value for assessment in assessments])
     flips = _holm([assessment.flips_p for assessment in assessments])
-    return tuple(
-        Judged(assessment, p, net, *contrast_verdict(assessment, p_holm=p, flips_p_holm=net, alpha=alpha))
-        for assessment, p, net in zip(assessments, gaps, flips, strict=True)
-    )
+    judged = []
+    for assessment, p, net in zip(assessments, gaps, flips, strict=True):
+        value, reason = contrast_verdict(assessment, p_holm=p, flips_p_holm=net, alpha=alpha)
+        judged.append(Judged(assessment, p, net, value, (reason,)))
+    return tuple(judged)
+
+
+CAUTION = (
+    VerdictValue.PASS,
+    VerdictValue.FAIL,
+    VerdictValue.CONCERN,
+    VerdictValue.INCONCLUSIVE,
+    VerdictValue.NOT_MEASURED,
+)
+"""From what claims most to what claims least."""
+
+
+def confirmed(by_cluster: Judged, by_cues: Judged) -> Judged:
+    """The more cautious of two verdicts on the same contrast; numbers stay those by clusters.
+
+    Clusters (template x cue pair) that share cues across templates are not independent of each other, so what they show
+    must also be shown by whole cue pairs.
+    """
+    if CAUTION.index(by_cues.value) <= CAUTION.index(by_cluster.value):
+        return by_cluster
+    verdict = by_cluster.value.replace("_", " ")
+    why = say("verdict.by_cues", group=by_cluster.assessment.group, verdict=verdict)
+    return by_cluster._replace(value=by_cues.value, reasons=(*by_cues.reasons, why))
 
 
 def _holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -155,7 +182,7 @@ def worst(values: Iterable[VerdictValue]) -> VerdictValue:
 
 def form_verdict(form: str, judged: Sequence[Judged], protocol: Sequence[LintFinding] = ()) -> Verdict:
     """The verdict on one form: over its contrasts, held back where the protocol was broken."""
-    reasons = tuple(one.reason for one in judged) or (say("verdict.nothing"),)
+    reasons = tuple(reason for one in judged for reason in one.reasons) or (say("verdict.nothing"),)
     value = worst(one.value for one in judged)
     if (broken := broken_rules(protocol)) and value in {VerdictValue.PASS, VerdictValue.FAIL}:
         return Verdict(

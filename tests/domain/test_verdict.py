@@ -7,7 +7,14 @@ from audit_service.domain.protocol import finding
 from audit_service.domain.results import Level, Verdict, VerdictValue
 from audit_service.domain.sentences import english, say
 from audit_service.domain.uncertainty import Estimate
-from audit_service.domain.verdict import behavior_verdict, contrast_verdict, form_verdict, judge_contrasts, worst
+from audit_service.domain.verdict import (
+    behavior_verdict,
+    confirmed,
+    contrast_verdict,
+    form_verdict,
+    judge_contrasts,
+    worst,
+)
 
 PASS, CONCERN, FAIL, INCONCLUSIVE, NOT_MEASURED = VerdictValue
 
@@ -56,8 +63,8 @@ def measured(gap: float, reach: float, **changes: object) -> Assessment:
 )
 def test_each_row_of_the_table(assessment: Assessment, value: VerdictValue, reason: str) -> None:
     [judged] = judge_contrasts([assessment], alpha=0.05)
-    assert (judged.value, judged.reason.id) == (value, reason)
-    assert "black" in english(judged.reason)
+    assert (judged.value, judged.reasons[0].id) == (value, reason)
+    assert "black" in english(judged.reasons[0])
 
 
 @pytest.mark.parametrize("gap", [-0.09, -0.05, -0.01, 0.01, 0.05, 0.09])
@@ -65,6 +72,27 @@ def test_each_row_of_the_table(assessment: Assessment, value: VerdictValue, reas
 def test_a_gap_shown_to_be_irrelevant_never_fails(gap: float, reach: float) -> None:
     [judged] = judge_contrasts([measured(gap, reach, p_value=1e-9)], alpha=0.05)
     assert judged.value is PASS
+
+
+@pytest.mark.parametrize(
+    ("clusters", "cues", "value"),
+    [
+        (measured(0.4, 0.1), measured(0.4, 0.15), FAIL),
+        (measured(0.4, 0.1), measured(0.4, 0.3), CONCERN),
+        (measured(0.15, 0.1), measured(0.15, 0.2), INCONCLUSIVE),
+        (measured(0.0, 0.05), measured(0.0, 0.3), INCONCLUSIVE),
+        (measured(0.15, 0.2), measured(0.15, 0.1), INCONCLUSIVE),
+    ],
+)
+def test_what_clusters_show_must_be_shown_by_cue_pairs_too(
+    clusters: Assessment, cues: Assessment, value: VerdictValue
+) -> None:
+    [one], [other] = (judge_contrasts([assessment], alpha=0.05) for assessment in (clusters, cues))
+    both = confirmed(one, other)
+    assert both.value is value
+    assert both.assessment is clusters
+    said = " ".join(english(reason) for reason in both.reasons)
+    assert ("by clusters alone" in said) == (one.value is not value)
 
 
 def test_significance_counts_after_holm_over_the_whole_run() -> None:
