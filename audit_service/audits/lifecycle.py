@@ -27,6 +27,8 @@ def move(session: WriteSession, run_id: str, to: RunState, *, by: str, reason: s
 
 def locked(session: WriteSession, run_id: str) -> RunRow:
     """The run as it is now, held against changes by others until the transaction ends."""
-    if (run := session.get(RunRow, run_id, with_for_update=True, populate_existing=True)) is None:
+    # Not a lock of the key: adding an event of the run must not wait for it, or two writers wait for each other.
+    lock = {"key_share": True}
+    if (run := session.get(RunRow, run_id, with_for_update=lock, populate_existing=True)) is None:
         raise NotFound(f"There is no run {run_id}.", remedy="List the runs with GET /v1/runs.")
     return run

@@ -4,9 +4,10 @@ from threading import Thread
 import pytest
 
 from audit_service.audits import lifecycle
+from audit_service.db import locks
 from audit_service.db.handles import Database
 from audit_service.db.tables import RunRow
-from audit_service.domain.lifecycle import RunState
+from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.errors import AuditError, Conflict, NotFound
 from audit_service.events import repository as events
 from tests.service import Audit
@@ -72,3 +73,17 @@ def test_a_run_starts_once_and_ends_when_nothing_more_comes(audit: Audit, databa
 def test_a_run_that_is_not_there_cannot_be_moved(database: Database) -> None:
     with pytest.raises(NotFound):
         move(database, "01936f5e-7c1a-7a3e-8f00-0242ac120002", RunState.CANCELLED)
+
+
+def test_a_move_and_a_heartbeat_at_the_same_moment_do_not_block_each_other(audit: Audit, database: Database) -> None:
+    run_id = audit.run()["id"]
+    mover = Thread(target=move, args=(database, run_id, RunState.CANCELLED))
+    with database.writing() as session:
+        locks.hold(session, run_id)  # the heartbeat is about to add its event when the user's move locks the run
+        mover.start()
+        mover.join(0.3)
+        events.append(session, run_id, EventKind.PROGRESS, actor="worker:a", data={})
+    mover.join()
+    with database.reading() as session:
+        assert session.get_one(RunRow, run_id).state is RunState.CANCELLED
+        assert [event.kind for event in events.after(session, run_id, seq=0)] == ["state", "progress", "state"]
