@@ -101,7 +101,6 @@ def us_validation() -> Framework:
 
 
 @lru_cache
-def taiwan_principles() -> tuple[Titles, tuple[Titles, ...]]:
-    """The guideline of the Financial Supervisory Commission, and its six core principles."""
-    loaded = _load("other.yaml")["taiwan_fsc"]
-    return _titles(loaded), tuple(Titles(row["en"], row["zh"]) for row in loaded["core_principles"])
+def taiwan_principles() -> tuple[Titles, ...]:
+    """The six core principles of the Financial Supervisory Commission."""
+    return tuple(Titles(row["en"], row["zh"]) for row in _load("other.yaml")["taiwan_fsc"]["core_principles"])

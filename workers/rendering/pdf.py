@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,7 +25,6 @@ PASSED_ON = (
 """The only variables of the worker that the child sees: no address and no secret of a service."""
 EXIT_REASONS = {
     "memory": "The report needs more memory than it may take.",
-    "glyph": "The fonts lack a sign that the report prints.",
     "library": "WeasyPrint's system libraries are missing.",
     "refused": "The report asked for a file or an address outside its own assets.",
 }
@@ -34,6 +33,15 @@ EXIT_REASONS = {
 class RenderFailed(AuditError):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "The report could not be made"
+
+
+class MissingGlyphs(RenderFailed):
+    """Signs that the fonts at hand lack."""
+
+    def __init__(self, codes: Sequence[int]) -> None:
+        listed = ", ".join(f"U+{code:04X}" for code in codes)
+        super().__init__(f"The fonts lack {listed}.", remedy="Install a font that has these signs.")
+        self.codes = codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +57,32 @@ class Limits:
 def render_pdf(view: EvidenceView, *, attachment: bytes, limits: Limits = Limits(), html: str | None = None) -> bytes:
     """The view as PDF/A-3a and PDF/UA-1 with the evidence attached; equal input gives equal bytes.
 
-    Raises RenderFailed when a limit is reached or the child refuses.
+    Signs that no font has, such as pictographs in a name, are printed as their code points. Raises RenderFailed when
+    a limit is reached or the child refuses.
     """
+    try:
+        return run_child(_order(view, html or render_html(view), attachment, limits), seconds=limits.seconds)
+    except MissingGlyphs as missing:
+        spelled = spell_out(view, missing.codes)
+    return run_child(_order(spelled, render_html(spelled), attachment, limits), seconds=limits.seconds)
+
+
+def _order(view: EvidenceView, html: str, attachment: bytes, limits: Limits) -> bytes:
     order = {
-        "html": html or render_html(view),
+        "html": html,
         "attachment": base64.b64encode(attachment).decode(),
-        "document_id": view.document_id,
         "issued": view.issued,
-        "language": view.language,
         "evidence_digest": view.evidence_digest,
         "cpu_seconds": limits.cpu_seconds,
         "memory_bytes": limits.memory_bytes,
     }
-    return run_child(json.dumps(order).encode(), seconds=limits.seconds)
+    return json.dumps(order).encode()
+
+
+def spell_out(view: EvidenceView, codes: Iterable[int]) -> EvidenceView:
+    """The view with each of the signs replaced by its code point: [U+1F600]."""
+    words = {code: f"[U+{code:04X}]" for code in codes}
+    return EvidenceView.model_validate_json(view.model_dump_json().translate(words))
 
 
 RENDERER = ("-m", "workers.rendering.pdf_child")
@@ -94,6 +115,8 @@ def _failure(code: int, said: str) -> RenderFailed:
     lines = [line for line in said.strip().splitlines() if line.strip()]
     last = lines[-1] if lines else ""
     reason, _, detail = last.partition(": ")
+    if reason == "glyph":
+        return MissingGlyphs([int(word, 16) for word in detail.split()])
     if code < 0:
         return RenderFailed(
             f"The renderer was stopped by signal {-code}, as it reached its limit of processor time.",

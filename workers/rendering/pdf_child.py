@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import re
 import resource
 import sys
 from datetime import datetime
@@ -38,13 +39,19 @@ def stop(reason: str, detail: str) -> NoReturn:
 
 
 class Faults(logging.Handler):
-    """What the library only warns of and a report must not have: each ends the rendering."""
+    """What the library only warns of and a report must not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unprintable: set[int] = set()
+        """Code points that no font has: they break PDF/A and would print as boxes."""
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if ".notdef" in message:  # a missing glyph breaks PDF/A and would print as a box
-            stop("glyph", message)
-        if message.startswith("Failed to"):  # an image that was refused, or is broken
+        missing = re.search(r"\.notdef.*\(U\+([0-9A-F]+)\)$", message, re.DOTALL)
+        if missing:
+            self.unprintable.add(int(missing[1], 16))
+        elif message.startswith("Failed to"):  # an image that was refused, or is broken
             stop("refused", message)
 
 
@@ -124,14 +131,18 @@ def finish_stream(stream: Any) -> None:  # noqa: ANN401 - a pydyf.Stream
 def main() -> None:
     """Reads, renders, writes."""
     order = json.load(sys.stdin.buffer)
-    logging.getLogger("weasyprint").addHandler(Faults())
+    faults = Faults()
+    logging.getLogger("weasyprint").addHandler(faults)
     try:
         limit(order)
-        sys.stdout.buffer.write(sealed(render(order)))
+        pdf = sealed(render(order))
     except MemoryError:
         stop("memory", "out of memory")
     except OSError as error:
         stop("library", str(error))
+    if faults.unprintable:
+        stop("glyph", " ".join(f"{code:04X}" for code in sorted(faults.unprintable)))
+    sys.stdout.buffer.write(pdf)
 
 
 if __name__ == "__main__":

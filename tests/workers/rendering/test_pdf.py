@@ -12,7 +12,7 @@ from pypdf import PdfReader
 
 from audit_service.domain.auditfile import AuditFile
 from tests.workers.rendering.audits import example, make_evidence
-from workers.rendering.pdf import Limits, RenderFailed, render_pdf, run_child
+from workers.rendering.pdf import Limits, MissingGlyphs, RenderFailed, render_pdf, run_child
 from workers.rendering.report import Report, make_report
 
 
@@ -70,8 +70,8 @@ def test_a_file_or_address_outside_its_assets_ends_the_rendering(html: str) -> N
         run_child(order(html), seconds=60)
 
 
-def test_a_sign_that_no_font_has_ends_the_rendering() -> None:
-    with pytest.raises(RenderFailed, match="fonts lack"):
+def test_signs_that_no_font_has_are_named() -> None:
+    with pytest.raises(MissingGlyphs, match=r"U\+16F00"):
         run_child(order("<p>\U000e0101\U0001d7ff\U00016f00\U00010a60</p>"), seconds=60)
 
 
@@ -91,7 +91,7 @@ HOSTILE = {
     "basis": "שלום עולם and \u202eright to left",
     "source": "Very" * 120,
     "cue": "<svg/onload=alert(2)>$x_1$" + "Long" * 30,
-    "form": "raw</td></table>",
+    "form": "raw</td></table>\U00016f00",
 }
 
 
@@ -119,6 +119,11 @@ def hostile_words(hostile: Report) -> str:
 @pytest.mark.parametrize("name", [name for name, text in HOSTILE.items() if text.isascii()])
 def test_a_hostile_text_stays_readable(hostile_words: str, name: str) -> None:
     assert "".join(HOSTILE[name].split()) in hostile_words
+
+
+def test_a_sign_that_no_font_has_is_printed_as_its_code_point(hostile: Report, hostile_words: str) -> None:
+    assert "raw</td></table>[U+16F00]" in hostile_words
+    assert "\U00016f00" in hostile.html
 
 
 def test_hostile_texts_do_no_harm(hostile: Report, hostile_words: str) -> None:

@@ -28,7 +28,7 @@ def annexes(context: Context) -> Section:
 
 def _taiwan(context: Context) -> list[Block]:
     t = context.t
-    guideline, principles = taiwan_principles()
+    principles = taiwan_principles()
     rows = [
         (
             text_cell(f"{index}  {titles.of(t.language)}"),
@@ -40,5 +40,5 @@ def _taiwan(context: Context) -> list[Block]:
     return [
         heading(t("annex.tw"), "annex-tw"),
         Paragraph(text=t("annex.tw.text"), role="intro"),
-        table(guideline.of(t.language), columns, rows),
+        table(t("annex.tw.guideline"), columns, rows),
     ]
