@@ -26,8 +26,8 @@ def step(runtime: Runtime, run_id: str) -> None:
     with runtime.database.writing() as session:
         run = lifecycle.locked(session, run_id)
         if run.state is RunState.QUEUED:
+            queue_shards(session, run)  # before the move: whoever saves a shard locks it before he adds an event
             run = lifecycle.move(session, run_id, RunState.RUNNING, by=runtime.name)
-            queue_shards(session, run)
         if run.state is RunState.RUNNING and not unfinished(session, run_id):
             run = lifecycle.move(session, run_id, RunState.JUDGING, by=runtime.name)
         if run.state is RunState.JUDGING:
