@@ -17,6 +17,7 @@ from audit_service.domain.uncertainty import (
     FlipTest,
     Resampled,
     constant,
+    excludes_zero,
     fewest_clusters,
     generator,
     intervals,
@@ -86,11 +87,6 @@ def site_effects(table: EffectTable, *, alpha: float, resamples: int, seed: int)
         sums[:, :-2],
         sums[:, -2],
     )
-
-
-def excludes_zero(estimate: Estimate) -> bool:
-    """Whether there is an interval and 0 lies outside it."""
-    return estimate.low is not None and estimate.high is not None and (estimate.low > 0 or estimate.high < 0)
 
 
 def _total(

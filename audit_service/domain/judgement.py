@@ -14,7 +14,7 @@ from audit_service.domain.robustness import robust
 from audit_service.domain.sentences import say
 from audit_service.domain.trace import Control
 from audit_service.domain.traced import leading_sites, measured_part, named_asymmetries, trace_rows, trace_statement
-from audit_service.domain.verdict import Judged, behavior_verdict, confirmed, form_verdict, judge_contrasts
+from audit_service.domain.verdict import Disparity, Judged, behavior_verdict, confirmed, form_verdict, judge_contrasts
 from audit_service.errors import ControlFailed
 
 
@@ -97,11 +97,20 @@ def _disparity_statements(judged: Sequence[tuple[Contrast, Judged]], rows: Seque
     values = {one.key: one.value for one in rows}
     for contrast, one in judged:
         yield _found(contrast, one)
+        if one.outcome is Disparity.INCONCLUSIVE:
+            yield from _power(contrast, one, values[f"{contrast.key}.mde_nats"])
         flips, noise = values[f"{contrast.key}.flips_gross"], values[f"{contrast.form}.placebo.flip_rate"]
         if flips is not None and noise is not None:
             yield say("disparity.flips", form=contrast.form, group=contrast.group, flips=flips, placebo=noise)
         elif flips is not None:
             yield say("disparity.flips_alone", form=contrast.form, group=contrast.group, flips=flips)
+
+
+def _power(contrast: Contrast, one: Judged, mde: float | None) -> Iterator[Sentence]:
+    """What an inconclusive contrast could have shown."""
+    if mde is not None:
+        clusters, unit = one.assessment.clusters, one.assessment.unit
+        yield say("disparity.power", form=contrast.form, group=contrast.group, clusters=clusters, mde=mde, unit=unit)
 
 
 def _found(contrast: Contrast, one: Judged) -> Sentence:

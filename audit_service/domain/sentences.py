@@ -63,6 +63,10 @@ CATALOGUE: Final[dict[str, str]] = {
         "{group}: the {level} interval of the gap, {low:+.3f} to {high:+.3f} {unit}, shows neither a disparity nor "
         "equivalence."
     ),
+    "verdict.not_after_holm": (
+        "{group}: the gap ({gap:+.3f} {unit}, {level} interval {low:+.3f} to {high:+.3f}) does not stand after "
+        "correction for all comparisons of the run (p = {p_value:.3f}), and equivalence is not shown either."
+    ),
     "verdict.by_cues": (
         "{group}: this is by whole cue pairs, because the same cues stand in several templates; by clusters alone the "
         "verdict would be {verdict}."
@@ -91,7 +95,7 @@ CATALOGUE: Final[dict[str, str]] = {
     ),
     "effects.named": (
         "{form}, {direction}: {named} of {sites} sites have an effect after correction for looking at all of them; the "
-        "largest is {site} ({effect:+.3f} nats)."
+        "largest of these is {site} ({effect:+.3f} nats)."
     ),
     "effects.or_like": (
         "{form}: {site} suffices for {sufficient:.0%} of the total effect but is needed for {needed:.0%} only: "

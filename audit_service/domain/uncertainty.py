@@ -87,6 +87,11 @@ class Estimate:
     """Why the value or the interval is missing."""
 
 
+def excludes_zero(estimate: Estimate) -> bool:
+    """Whether there is an interval and 0 lies outside it."""
+    return estimate.low is not None and estimate.high is not None and (estimate.low > 0 or estimate.high < 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Resampled:
     """Cluster sums of named columns, and their totals over resampled clusters."""

@@ -30,7 +30,7 @@ from typing import NamedTuple
 from audit_service.domain.disparity import Assessment
 from audit_service.domain.results import Level, LintFinding, Sentence, Verdict, VerdictValue
 from audit_service.domain.sentences import say
-from audit_service.domain.uncertainty import holm, level
+from audit_service.domain.uncertainty import excludes_zero, holm, level
 
 MOST_NOT_MEASURED = 0.2
 """Above this share the measured pairs are a selection that speaks for itself only."""
@@ -118,7 +118,13 @@ def contrast_verdict(
     """The first row of the table that applies, and its reason."""
     value, reason = _row(assessment, p_holm, flips_p_holm, alpha)
     estimate = assessment.gap
-    known = {"gap": estimate.value, "low": estimate.low, "high": estimate.high, "flips": assessment.flips}
+    known = {
+        "gap": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "flips": assessment.flips,
+        "p_value": p_holm,
+    }
     return value, say(
         reason,
         group=assessment.group,
@@ -146,7 +152,10 @@ def _row(
         if flips_p_holm is not None and flips_p_holm < alpha:
             return VerdictValue.CONCERN, "verdict.one_sided_flips"
         return VerdictValue.PASS, "verdict.irrelevant" if shown else "verdict.equivalent"
-    return _disparity(assessment) if shown else (VerdictValue.INCONCLUSIVE, "verdict.undecided")
+    if shown:
+        return _disparity(assessment)
+    by_itself = excludes_zero(assessment.gap) and p_holm is not None
+    return VerdictValue.INCONCLUSIVE, "verdict.not_after_holm" if by_itself else "verdict.undecided"
 
 
 def _unknown(assessment: Assessment) -> tuple[VerdictValue, str] | None:

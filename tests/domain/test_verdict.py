@@ -102,6 +102,7 @@ def test_significance_counts_after_holm_over_the_whole_run() -> None:
     family = judge_contrasts([alone, other], alpha=0.05)
     assert [one.p_holm for one in family] == pytest.approx([0.06, 0.06])
     assert [one.value for one in family] == [INCONCLUSIVE, INCONCLUSIVE]
+    assert "does not stand after correction for all comparisons of the run (p = 0.060)" in english(family[0].reasons[0])
 
 
 def test_contrasts_that_were_not_tested_take_no_part_in_the_family() -> None:
