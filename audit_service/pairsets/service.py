@@ -44,6 +44,7 @@ def ask_preview(session: WriteSession, pair_set_id: str, wanted: PreviewCreate) 
         model_version_id=registry.version(session, wanted.model_version_id).id,
         behavior_version_id=behaviors.version(session, wanted.behavior_version_id).id,
     )
+    locks.hold(session, f"preview/{row.pair_set_id}/{row.model_version_id}/{row.behavior_version_id}")
     present = repository.preview_of(session, row)
     if present is not None and present.state is not PreviewState.FAILED:
         return Ensured(present, is_new=False)

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -97,6 +98,12 @@ def test_a_file_without_pairs_is_refused(api: TestClient, database: Database, co
     assert stored(database) == (0, 0)
 
 
+def test_uploads_of_one_file_at_the_same_moment_make_one_set(api: TestClient) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: upload(api, CSV), range(4)))
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 201]
+
+
 def test_a_set_that_is_not_there_is_404(api: TestClient) -> None:
     missing = "01936f5e-7c1a-7a3e-8f00-0242ac120002"
     for path in (f"pair-sets/{missing}", f"pair-sets/{missing}/pairs", f"previews/{missing}"):
@@ -119,6 +126,13 @@ class TestPreview:
         first = self.ask(api, audit)
         assert (first.status_code, first.json()["state"]) == (201, "queued")
         assert self.ask(api, audit).status_code == 200
+        assert dispatch.waiting(dispatch.GPU) == 1
+
+    def test_asking_at_the_same_moment_makes_one(self, api: TestClient, audit: Audit) -> None:
+        audit.model(), audit.pair_set()
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: self.ask(api, audit), range(4)))
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 201]
         assert dispatch.waiting(dispatch.GPU) == 1
 
     def test_what_the_worker_found_is_shown(self, api: TestClient, audit: Audit, database: Database) -> None:
