@@ -234,6 +234,12 @@ def _close(one: float | None, other: float | None) -> bool:
     return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 
+def attached_evidence(pdf: bytes) -> Evidence:
+    """The evidence that a report carries."""
+    with pikepdf.open(io.BytesIO(pdf)) as opened:
+        return Evidence.model_validate_json(opened.attachments["evidence.json"].get_file().read_bytes())
+
+
 def _report(data: bytes, name: str = "The PDF", evidence: Evidence | None = None) -> Iterator[Check]:
     """A report by itself: its seal, and the evidence that it carries."""
     found = unsealed(data)
@@ -241,9 +247,9 @@ def _report(data: bytes, name: str = "The PDF", evidence: Evidence | None = None
     if not found.holds:
         return  # damaged pages are not worth reading
     try:
+        carried = attached_evidence(data)
         with pikepdf.open(io.BytesIO(data)) as pdf:
             attached = pdf.attachments["evidence.json"].get_file().read_bytes()
-            carried = Evidence.model_validate_json(attached)
             language = str(pdf.Root.Lang)
     except (pikepdf.PdfError, KeyError, ValidationError, RuntimeError) as error:
         yield Check(f"{name}: the attached evidence can be read", held=False, detail=str(error).splitlines()[0])

@@ -1,0 +1,32 @@
+"""``audit-service bundle``: everything of a run that an auditor needs, in one file."""
+
+import errno
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audit_service.errors import StorageFull
+from audit_service.processes import surroundings
+
+
+def bundle(
+    run: Annotated[str, typer.Argument(help="The run's id.")],
+    *,
+    out: Annotated[Path, typer.Option(help="File to write the bundle to (.zip).")] = Path("evidence.zip"),
+) -> None:
+    """Write reports, plan, pairs, cells and statistics of a completed run as one zip that can be verified."""
+    with surroundings():
+        # Importing the renderer takes seconds that other commands need not wait for.
+        from workers.bundling import bundle_of  # noqa: PLC0415
+        from workers.runtime import runtime  # noqa: PLC0415
+
+        data = bundle_of(runtime().database, run)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(data)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StorageFull(f"There is no space for {out}.", remedy="Free some space.") from error
+        raise
+    typer.echo(f"Bundle: {out} ({len(data):,} bytes). Check it with: audit-service verify {out}")
