@@ -263,3 +263,31 @@ def test_an_exploratory_plan_says_so_in_its_protocol() -> None:
     judgement = judge(exploratory, decisions(pairs.pairs, noisy(0.4)), [], [PASSED])
     assert "P012" in {finding.rule for finding in judgement.protocol}
     assert judgement.controls == (PASSED,)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_the_cells_hold_the_judgement_is_finite_and_no_library_warns(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    plan, pairs = audit(names=int(rng.integers(2, 14)), groups=("black", "asian")[: 1 + seed % 2])
+    scale = float(rng.choice([0.0, 1e-6, 1.0, 30.0, 1e5, 1e30]))
+    table = decisions(pairs.pairs, noisy(float(rng.choice([0.0, scale])), spread=scale, seed=seed))
+    for cells in (table.d, table.log_p_favorable, table.log_p_unfavorable):
+        cells[rng.random(cells.shape) < rng.choice([0.0, 0.02, 0.5])] = rng.choice([np.nan, np.inf, -np.inf, 0.0])
+    traced = effects(plan, decisions(pairs.pairs, noisy(0.2)), Direction.DENOISE, shares={PLANTED: scale}, noise=0.01)
+    traced.patched[rng.random(traced.patched.shape) < rng.choice([0.0, 0.01])] = rng.choice([np.nan, np.inf])
+    judgement = judge(plan, table, [traced], [PASSED])
+    assert judgement.verdict.value in VerdictValue
+    assert all(result.value is not None or result.reason is not None for result in judgement.results)
+    assert all(result.low is None or result.low <= result.high for result in judgement.results)
+
+
+def test_with_several_groups_any_difference_is_tested_and_sites_are_told_for_each() -> None:
+    judgement = judged(lambda pair: noise(pair) + 0.5 * (pair.comparison_group == "asian"), groups=("black", "asian"))
+    rows = results(judgement)
+    p_values = [rows[f"raw.race.{group}.gap_p_holm"].value for group in ("black", "asian")]
+    assert rows["raw.race.any_group_p"].value == min(p_values) < 0.05
+    apart = [rows[f"raw.race.{group}.denoise.{PLANTED}"].value for group in ("black", "asian")]
+    assert apart[1] == pytest.approx(0.45, abs=0.05)
+    assert abs(apart[0]) < 0.1
+    together = rows[f"raw.denoise.{PLANTED}"].value
+    assert together == pytest.approx(np.mean(apart), abs=0.01)
