@@ -71,7 +71,8 @@ class DecisionTable:
 
     def finite(self) -> Mask:
         """[pair, side] whether the prompt's decision is a number at all."""
-        return np.isfinite(self.d) & np.isfinite(self.coverage)
+        cells = (self.d, self.log_p_favorable, self.log_p_unfavorable, self.coverage)
+        return np.asarray(np.logical_and.reduce([np.isfinite(values) for values in cells]))
 
     def measured(self, *, min_coverage: float) -> Mask:
         """[pair] whether both prompts gave a finite decision with the declared coverage."""
