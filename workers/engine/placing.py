@@ -73,8 +73,9 @@ def place(
     for exchange in exchanges:
         check(anatomy, exchange, together=len(exchanges) > 1)
         require_counterpart(exchange, recipient, donor)
-    if any(exchange.recipient != exchange.donor for exchange in exchanges):
-        same = 0  # an exchange across positions may have changed what stands at equal ones
+    # What an exchange across positions puts in changes that position and, by attention, those behind it; no earlier one.
+    crossed = (to for each in exchanges for to, by in zip(each.recipient, each.donor, strict=True) if to != by)
+    same = min((same, *crossed))
     moves = [_moved(anatomy, exchange, last=recipient.length - 1, same=same) for exchange in exchanges]
     acting = tuple((exchange, moved) for exchange, moved in zip(exchanges, moves, strict=True) if moved)
     if not acting:
