@@ -6,7 +6,9 @@ from itertools import groupby
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction, Mapping
@@ -110,12 +112,25 @@ def patch_together(
     todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
     done = len(sets) - len(todo)
     for flown in _flights(todo, recipient.length):
-        hidden = Flight(subject, _groups(flown, recipient, donor)).run(should_stop=should_stop)
+        hidden = _fly(subject, flown, recipient, donor, should_stop=should_stop)
         cells = torch.tensor([p.cell for p in flown], device=subject.device)
         patched[cells] = decision_values(subject, hidden, labels)
         done += len(flown)
         progress(done, len(sets), float((patched - unpatched).abs().max()))
     return patched.cpu().numpy()
+
+
+def _fly(
+    subject: Subject, placed: Sequence[Placed], recipient: Recording, donor: Recording, *, should_stop: StopCheck
+) -> Float[Tensor, "run width"]:
+    """Fly the runs together, or in halves where the device has too little memory for all of them at once."""
+    try:
+        return Flight(subject, _groups(placed, recipient, donor)).run(should_stop=should_stop)
+    except torch.OutOfMemoryError:
+        if len(placed) == 1:
+            raise
+    halves = (placed[: len(placed) // 2], placed[len(placed) // 2 :])
+    return torch.cat([_fly(subject, half, recipient, donor, should_stop=should_stop) for half in halves])
 
 
 def _flights(placed: Sequence[Placed], length: int) -> Iterator[list[Placed]]:

@@ -87,6 +87,27 @@ def logits(subject: Subject, ids: Sequence[int], patches: Sequence[tuple[Exchang
 
 
 @torch.no_grad()
+def batched_logits(subject: Subject, ids: Sequence[int], cells: Sequence[tuple[Exchange, Tensor]]) -> Tensor:
+    """Logits [cell, token] of one forward in which each row of the batch is one patched run.
+
+    A cell's values are the donor's whole [position, width] activation of the site's module.
+    """
+    with ExitStack() as stack:
+        for row, (exchange, values) in enumerate(cells):
+
+            def put(x: Tensor, row: int = row, exchange: Exchange = exchange, values: Tensor = values) -> Tensor:
+                x = x.clone()
+                columns = _columns(subject, exchange, x.shape[-1])
+                x.view(len(cells), len(ids), -1)[row, list(exchange.recipient), columns] = values[
+                    list(exchange.donor), columns
+                ]
+                return x
+
+            stack.enter_context(_at(subject, exchange, put))
+        return subject.model(torch.tensor([list(ids)] * len(cells))).logits[:, -1].float()
+
+
+@torch.no_grad()
 def activation(subject: Subject, ids: Sequence[int], exchange: Exchange) -> Tensor:
     kept = []
 

@@ -7,6 +7,7 @@ from typing import Any, Never
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from audit_service.domain.labels import LabelTokens
@@ -107,6 +108,22 @@ def test_many_small_flights_give_the_cells_of_one_large_flight(monkeypatch: pyte
     whole = patch(subject, recipient, donor, exchanges, labels=LABELS)
     monkeypatch.setattr(patching, "ROWS_IN_FLIGHT", 10)
     np.testing.assert_allclose(patch(subject, recipient, donor, exchanges, labels=LABELS), whole, atol=1e-5, rtol=0)
+
+
+def test_a_flight_that_does_not_fit_into_memory_is_flown_in_halves() -> None:
+    subject = tiny("llama")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    exchanges = list(_exchanges(subject, [((t,), (t,)) for t in range(9)]))
+    whole = patch(subject, recipient, donor, exchanges, labels=LABELS)
+
+    def hold_at_most_40_rows(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        if arguments[0].shape[1] > 40:
+            raise torch.OutOfMemoryError
+
+    handle = subject.anatomy.blocks[1].mlp_in.register_forward_pre_hook(hold_at_most_40_rows)
+    found = patch(subject, recipient, donor, exchanges, labels=LABELS)
+    handle.remove()
+    np.testing.assert_allclose(found, whole, atol=1e-5, rtol=0)
 
 
 def test_attention_in_many_small_parts_gives_the_cells_of_one_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,13 @@ def test_all_controls_pass_in_every_family(variant: str, encoded: EncodedPair) -
     assert all(control.passed and control.measured <= 1e-4 for control in controls)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_all_controls_pass_in_bfloat16_within_its_stated_tolerance(variant: str) -> None:
+    subject = tiny(variant)
+    subject.model.bfloat16()
+    assert all(control.tolerance == 0.25 for control in run_controls(subject, UNEQUAL, LABELS))
+
+
 def test_an_engine_that_computes_something_else_than_the_model_is_stopped() -> None:
     subject = tiny("gemma2-sliding-softcap")
     subject.model.config.final_logit_softcapping = 0.5
