@@ -23,6 +23,7 @@ from audit_service.domain.uncertainty import (
     Resampled,
     generator,
     intervals,
+    most_cautious,
     resample,
     sign_flip,
 )
@@ -214,6 +215,24 @@ def false_names(world: World, *, audits: int, seed: int) -> Iterator[Calibration
     yield Calibration(world.name, "gaps found by mistake", found / audits, audits, 0, _tolerated(audits))
 
 
+def false_gaps_of_shared_names(world: World, *, audits: int, seed: int) -> Iterator[Calibration]:
+    """How often a gap is found when there is none, but each pair of names stands in two templates and has its own.
+
+    By clusters alone it would be found too often; whole cue pairs must show it too.
+    """
+    rng = generator(seed, world.name, "names")
+    names = world.clusters // 2
+    cues = Clusters(np.tile(np.arange(names), 2), names)
+    found = 0
+    for _ in range(audits):
+        own = rng.normal(0, CLUSTER_SPREAD, names)[cues.codes]
+        sums = (own + rng.normal(0, PAIR_SPREAD, 2 * names))[:, None]
+        tests = [sign_flip(part, rng=rng, resamples=RESAMPLES) for part in (sums, cues.sums(sums))]
+        found += bool(most_cautious(tests).raw[0] < ALPHA)
+    what = "gaps found by mistake, names in two templates"
+    yield Calibration(world.name, what, found / audits, audits, 0, _tolerated(audits))
+
+
 def false_equivalence(world: World, *, audits: int, seed: int) -> Iterator[Calibration]:
     """How often a gap of exactly the margin is called equivalent."""
     rng, margin = generator(seed, world.name, "margin"), 0.1
@@ -231,7 +250,13 @@ def _tolerated(audits: int) -> float:
     return ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / audits)
 
 
-CHECKS: tuple[Callable[..., Iterator[Calibration]], ...] = (coverage, site_coverage, false_names, false_equivalence)
+CHECKS: tuple[Callable[..., Iterator[Calibration]], ...] = (
+    coverage,
+    site_coverage,
+    false_names,
+    false_gaps_of_shared_names,
+    false_equivalence,
+)
 
 
 def calibrate(*, audits: int = 1000, seed: int = 0, worlds: Sequence[World] = WORLDS) -> Iterator[Calibration]:

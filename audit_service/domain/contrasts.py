@@ -1,5 +1,6 @@
 """Contrasts: the pairs of one comparison group against the reference group in one form, and what they add up to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +12,7 @@ from audit_service.domain.cells import COMPARISON, REFERENCE, DecisionTable, gap
 from audit_service.domain.metrics import LOG_ODDS, Metric
 from audit_service.domain.pairs import Pair, PairKind
 from audit_service.domain.plan import Unit
-from audit_service.domain.uncertainty import Array, Clusters
+from audit_service.domain.uncertainty import Array, Clusters, fewest_clusters
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,16 @@ def placebo(decisions: DecisionTable, behavior: Behavior, form: str) -> Decision
 def independent(pair: Pair, unit: Unit) -> str:
     """The label that the pair shares with those it is not independent of."""
     return pair.cluster if unit is Unit.CLUSTER else f"{pair.reference_cue}~{pair.comparison_cue}"
+
+
+def units(pairs: Sequence[Pair], *, alpha: float) -> list[Clusters]:
+    """Everything by which the pairs must be told from chance: clusters, and whole cue pairs where these are fewer.
+
+    Clusters that share cues across templates are not independent of each other. Cue pairs too few for a conclusion are
+    left out: what is found then holds for these cues only.
+    """
+    clusters, cues = (Clusters.of([independent(pair, unit) for pair in pairs]) for unit in (Unit.CLUSTER, Unit.CUES))
+    return [clusters, cues] if fewest_clusters(alpha) <= cues.count < clusters.count else [clusters]
 
 
 def _contrast_of(pair: Pair) -> tuple[str, str, str, str]:

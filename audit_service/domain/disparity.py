@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from audit_service.domain.behaviors import Behavior
-from audit_service.domain.contrasts import Contrast, columns, independent
+from audit_service.domain.contrasts import Contrast, columns, independent, units
 from audit_service.domain.metrics import LOG_ODDS, Metric
 from audit_service.domain.plan import Judging, Unit
 from audit_service.domain.uncertainty import (
@@ -112,9 +112,7 @@ class Assessment:
 
 def unit_of(contrast: Contrast, unit: Unit, *, alpha: float) -> Unit:
     """Cue pairs only where they are fewer than the clusters, and enough for a conclusion; else clusters."""
-    cues = len({independent(pair, Unit.CUES) for pair in contrast.table.pairs})
-    usable = fewest_clusters(alpha) <= cues < contrast.clusters.count
-    return unit if usable else Unit.CLUSTER
+    return unit if len(units(contrast.table.pairs, alpha=alpha)) > 1 else Unit.CLUSTER
 
 
 def assess(

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from audit_service.domain.cells import DecisionTable, EffectTable, Mask, gap
-from audit_service.domain.contrasts import Contrast, contrasts
+from audit_service.domain.contrasts import Contrast, contrasts, units
 from audit_service.domain.disparity import ClusteredMean
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.pairs import PairKind
@@ -32,6 +32,7 @@ from audit_service.domain.uncertainty import (
     generator,
     holm,
     level,
+    most_cautious,
     resample,
     sign_flip,
 )
@@ -116,36 +117,41 @@ class _Tested:
     clusters: int
     change: Estimate
     p_value: float | None
-    mean: ClusteredMean | None
+    means: tuple[ClusteredMean, ...]
+    """By clusters, and by whole cue pairs where clusters share them; none without variation or enough clusters."""
 
     @classmethod
     def of(cls, before: Contrast, after: Contrast, judging: Judging) -> "_Tested":
         one, other = _matched(before.table, after.table)
-        clusters = Clusters.of([pair.cluster for pair in one.pairs])
         columns = {"n": np.ones(len(one.pairs)), "change": gap(other.d) - gap(one.d)}
-        rng = generator(judging.seed, "drift", before.key)
-        sample = Resampled.of(columns, clusters, rng=rng, resamples=judging.resamples)
+        rng, resamples = generator(judging.seed, "drift", before.key), judging.resamples
+        kinds = units(one.pairs, alpha=judging.alpha)
+        sample = Resampled.of(columns, kinds[0], rng=rng, resamples=resamples)
         estimate = sample.estimate(lambda sums: sums["change"] / sums["n"], alpha=judging.alpha, what="mean change")
-        if clusters.count < fewest_clusters(judging.alpha):
-            return cls(before, clusters.count, estimate, None, None)
-        flips = sign_flip(sample.sums("change")[:, None], rng=rng, resamples=judging.resamples)
-        varies = estimate.issue is None
-        mean = ClusteredMean.of(sample.sums("change"), sample.sums("n")) if varies else None
-        return cls(before, clusters.count, estimate, float(flips.raw[0]), mean)
+        if sample.clusters < fewest_clusters(judging.alpha):
+            return cls(before, sample.clusters, estimate, None, ())
+        sums = [unit.sums(np.column_stack([columns["change"], columns["n"]])) for unit in kinds]
+        test = most_cautious([sign_flip(part[:, :1], rng=rng, resamples=resamples) for part in sums])
+        means = () if estimate.issue else tuple(ClusteredMean.of(*part.T) for part in sums)
+        return cls(before, sample.clusters, estimate, float(test.raw[0]), means)
+
+    def equivalence_p(self, delta: float) -> float | None:
+        return max((mean.equivalence_p(delta) for mean in self.means), default=None)
 
 
 def _disparity(tested: _Tested, p_holm: float | None, judging: Judging) -> Part:
-    key, mean, alpha, delta = f"drift.{tested.contrast.key}", tested.mean, judging.alpha, judging.delta_nats
+    key, alpha, delta = f"drift.{tested.contrast.key}", judging.alpha, judging.delta_nats
     change = _gap_change(tested, p_holm, judging)
     rows = [
         row(f"{key}.gap_change_nats", tested.change, unit="nats", n=tested.clusters, p_value=tested.p_value),
         plain(f"{key}.gap_change_p_holm", p_holm, unit="p", method="sign flips of clusters; Holm over the run"),
     ]
     method = f"TOST against ±{delta:g} nats; cluster-robust t {level(2 * alpha)}"
-    if mean is not None:
-        within = Estimate(mean.value, *mean.interval(2 * alpha), method)
-        p_value = mean.equivalence_p(delta)
-        rows.append(row(f"{key}.equivalence_nats", within, unit="nats", n=tested.clusters, p_value=p_value))
+    if tested.means:
+        widest = max(tested.means, key=lambda mean: mean.equivalence_p(delta))
+        within = Estimate(widest.value, *widest.interval(2 * alpha), method)
+        p_value = tested.equivalence_p(delta)
+        rows.append(row(f"{key}.equivalence_nats", within, unit="nats", n=widest.clusters, p_value=p_value))
     statement = say(
         f"drift.{change}",
         form=tested.contrast.form,
@@ -161,7 +167,8 @@ def _gap_change(tested: _Tested, p_holm: float | None, judging: Judging) -> Chan
         return Change.NOT_MEASURED
     if tested.change.issue == "reason.no_variation" and tested.change.value == 0:
         return Change.SAME
-    if tested.mean is not None and tested.mean.equivalence_p(judging.delta_nats) < judging.alpha:
+    equivalence_p = tested.equivalence_p(judging.delta_nats)
+    if equivalence_p is not None and equivalence_p < judging.alpha:
         return Change.SAME
     return Change.CHANGED if p_holm is not None and p_holm < judging.alpha else Change.UNDECIDED
 
@@ -209,7 +216,9 @@ def _site_changes(judging: Judging, one: EffectTable, other: EffectTable, cluste
     key = f"drift.{one.form}.{one.direction}"
     sums = [clusters.sums(table.effects) for table in (one, other)]
     sizes = clusters.sums(np.ones((len(one.pairs), 1)))
-    test = sign_flip(sums[1] - sums[0], rng=generator(judging.seed, key), resamples=judging.resamples)
+    change, rng = other.effects - one.effects, generator(judging.seed, key)
+    kinds = units(one.pairs, alpha=judging.alpha)
+    test = most_cautious([sign_flip(unit.sums(change), rng=rng, resamples=judging.resamples) for unit in kinds])
     changed = np.flatnonzero(test.adjusted < judging.alpha)
     correlation, shared = _alike(np.column_stack([*sums, sizes]), generator(judging.seed, key, "ranks"))
     leading = leading_count(len(one.sites))

@@ -24,6 +24,7 @@ from audit_service.domain.stability import (
 )
 from audit_service.domain.uncertainty import BCA_BELOW, Estimate, benjamini_hochberg, generator, level
 
+MAX_T = "sign flips of clusters, and of cue pairs where templates share them; max-T over sites"
 FEWEST_SITES = 4
 """Below this an order of sites says nothing."""
 
@@ -59,7 +60,12 @@ def site_rows(effects: SiteEffects, *, key: str, alpha: float) -> Iterator[Resul
         normalised = _estimate(effects.normalised, index, f"ratio of means; {interval}")
         yield row(f"{key}.{site.key}.normalised", normalised, unit="ratio", n=effects.clusters)
         adjusted = None if test is None else float(test.adjusted[index])
-        yield plain(f"{key}.{site.key}.p_maxt", adjusted, unit="p", method="sign flips of clusters; max-T over sites")
+        yield plain(
+            f"{key}.{site.key}.p_maxt",
+            adjusted,
+            unit="p",
+            method="sign flips of clusters and cue pairs; max-T over sites",
+        )
 
 
 def _stability(effects: SiteEffects, *, key: str, judging: Judging) -> Iterator[Result]:

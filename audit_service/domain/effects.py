@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audit_service.domain.cells import EffectTable
+from audit_service.domain.contrasts import units
 from audit_service.domain.uncertainty import (
     Array,
     Bounds,
@@ -21,6 +22,7 @@ from audit_service.domain.uncertainty import (
     fewest_clusters,
     generator,
     intervals,
+    most_cautious,
     resample,
     sign_flip,
 )
@@ -73,7 +75,7 @@ def site_effects(table: EffectTable, *, alpha: float, resamples: int, seed: int)
     drawn = resample(sums, rng=generator(seed, *stream, "sites"), resamples=resamples)
     enough = clusters.count >= fewest_clusters(alpha)
     raw = _ratios(sums, drawn, denominator=-2, alpha=alpha, clusters=clusters.effective if enough else None)
-    test = sign_flip(sums[:, :-2], rng=generator(seed, *stream, "signs"), resamples=resamples) if enough else None
+    test = _test(table, alpha=alpha, resamples=resamples, rng=generator(seed, *stream, "signs")) if enough else None
     return SiteEffects(
         table,
         clusters.count,
@@ -87,6 +89,12 @@ def site_effects(table: EffectTable, *, alpha: float, resamples: int, seed: int)
         sums[:, :-2],
         sums[:, -2],
     )
+
+
+def _test(table: EffectTable, *, alpha: float, resamples: int, rng: np.random.Generator) -> FlipTest:
+    """Sign flips of clusters, and of whole cue pairs where clusters share them; the more cautious p of each site."""
+    kinds = units(table.pairs, alpha=alpha)
+    return most_cautious([sign_flip(unit.sums(table.effects), rng=rng, resamples=resamples) for unit in kinds])
 
 
 def _total(

@@ -291,6 +291,13 @@ def sign_flip(sums: Array, *, rng: np.random.Generator, resamples: int) -> FlipT
     return FlipTest((raw + extra) / (total + extra), (adjusted + extra) / (total + extra), exact)
 
 
+def most_cautious(tests: Sequence[FlipTest]) -> FlipTest:
+    """The largest p of each column: what is shown must be shown by each unit of resampling."""
+    raw = np.max([test.raw for test in tests], axis=0)
+    adjusted = np.max([test.adjusted for test in tests], axis=0)
+    return FlipTest(raw, adjusted, all(test.exact for test in tests))
+
+
 def _signs(rows: slice, clusters: int, *, rng: np.random.Generator | None) -> Array:
     """[row, cluster] of -1 and 1: the patterns numbered by ``rows`` (the last sign is always 1), or random ones."""
     if rng is None:

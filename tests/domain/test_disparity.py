@@ -6,7 +6,7 @@ from scipy.special import expit
 from statsmodels.stats.weightstats import ttost_paired
 
 from audit_service.domain.cells import DecisionTable
-from audit_service.domain.contrasts import Contrast, columns, contrasts, placebo
+from audit_service.domain.contrasts import Contrast, columns, contrasts, placebo, units
 from audit_service.domain.disparity import Assessment, ClusteredMean, assess, mean, selection_ratio, standardised
 from audit_service.domain.metrics import METRICS, PROBABILITY
 from audit_service.domain.pairs import PairKind
@@ -187,3 +187,14 @@ def test_the_slope_of_a_metric_is_its_change_per_nat(reading: str) -> None:
 def test_resampling_cue_pairs_takes_all_their_templates_together() -> None:
     ours = assessed(measured(), unit=Unit.CUES)
     assert ours.clusters == assessed(measured()).clusters / 2
+
+
+@pytest.mark.parametrize(("names", "kinds"), [(12, [24, 12]), (6, [12, 6]), (4, [8])])
+def test_cue_pairs_are_asked_too_where_templates_share_them_and_there_are_enough(names: int, kinds: list[int]) -> None:
+    pairs = only_contrast(measured(names=names)).table.pairs
+    assert [unit.count for unit in units(pairs, alpha=0.05)] == kinds
+
+
+def test_cue_pairs_that_are_clusters_are_not_asked_twice() -> None:
+    pairs = [pair for pair in only_contrast(measured()).table.pairs if pair.template == "form"]
+    assert len(units(pairs, alpha=0.05)) == 1

@@ -7,7 +7,7 @@ from audit_service.domain.contrasts import contrasts
 from audit_service.domain.effect_rows import named_sites
 from audit_service.domain.effects import SiteEffects, placebo_floor, site_effects
 from audit_service.domain.plan import Direction, Plan
-from audit_service.domain.uncertainty import expanded_alpha
+from audit_service.domain.uncertainty import Clusters, expanded_alpha, generator, sign_flip
 from tests.domain.made import audit, decisions, effects, noisy
 
 PLANTED = "attn_out.L2.cue"
@@ -108,3 +108,14 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     first, again = judged(traced()), judged(traced())
     np.testing.assert_array_equal(first.raw.bounds.low, again.raw.bounds.low)
     np.testing.assert_array_equal(first.test.adjusted, again.test.adjusted)
+
+
+def test_a_site_is_named_only_if_clusters_and_cue_pairs_both_show_it() -> None:
+    table = traced()
+    ours = judged(table)
+    kinds = [[pair.cluster for pair in table.pairs], [pair.reference_cue for pair in table.pairs]]
+    tests = []
+    for labels in kinds:
+        sums = Clusters.of(labels).sums(table.effects)
+        tests.append(sign_flip(sums, rng=generator(0), resamples=4000).adjusted)
+    np.testing.assert_allclose(ours.test.adjusted, np.maximum(*tests), atol=0.03)

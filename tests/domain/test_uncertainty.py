@@ -9,6 +9,7 @@ from statsmodels.stats.multitest import multipletests
 from audit_service.domain.uncertainty import (
     Array,
     Clusters,
+    FlipTest,
     Resampled,
     bca_levels,
     benjamini_hochberg,
@@ -17,6 +18,7 @@ from audit_service.domain.uncertainty import (
     generator,
     holm,
     intervals,
+    most_cautious,
     resample,
     sign_flip,
 )
@@ -225,6 +227,17 @@ def test_a_column_of_zeros_is_never_significant() -> None:
     sums = np.column_stack([np.zeros(8), np.full(8, 0.3)])
     test = sign_flip(sums, rng=generator(0), resamples=1000)
     np.testing.assert_allclose(test.raw, [1, 2 / 2**8])
+
+
+def test_the_more_cautious_test_counts_column_by_column() -> None:
+    tests = [
+        FlipTest(np.array([0.1, 0.2]), np.array([0.3, 0.2]), True),
+        FlipTest(np.ones(2) / 5, np.ones(2) / 4, False),
+    ]
+    both = most_cautious(tests)
+    np.testing.assert_array_equal(both.raw, [0.2, 0.2])
+    np.testing.assert_array_equal(both.adjusted, [0.3, 0.25])
+    assert not both.exact
 
 
 def test_holm_is_that_of_statsmodels() -> None:
