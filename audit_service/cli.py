@@ -1,6 +1,7 @@
 """``audit-service``: the service, and a whole audit from one file."""
 
 import logging
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -119,6 +120,8 @@ def _say(line: str) -> None:
 def main() -> None:
     """Run the command; an error of the user's ends with its remedy, not with a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Threads that wait by spinning take the processor from the other processes of the machine; read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ask us to leave as Ctrl-C does
     for entry in entry_points(group=COMMANDS):
         app.command(entry.name)(entry.load())

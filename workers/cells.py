@@ -8,12 +8,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import undefer
 
 from audit_service.db.handles import ReadSession
-from audit_service.db.tables import PairRow, PairSetRow, RunRow, ShardRow, TraceRow
+from audit_service.db.tables import PairSetRow, RunRow, ShardRow, TraceRow
 from audit_service.domain.cells import DecisionTable, EffectTable
 from audit_service.domain.pairs import Pair, PairSet
 from audit_service.domain.plan import Direction, Plan, ShardKind
 from audit_service.domain.trace import Control, Measured, Trace
 from audit_service.errors import ControlFailed
+from audit_service.pairsets import repository as pairsets
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def load(session: ReadSession, run_id: str) -> RunCells:
         StoredShard(shard, Trace(trace.payload), trace.measured, trace.digest)
         for shard, trace in session.execute(query).tuples()
     )
-    return RunCells(run.plan.content, pair_set_of(session, run.plan.pair_set_id), shards)
+    return RunCells(run.plan.content, pairsets.load(session, session.get_one(PairSetRow, run.plan.pair_set_id)), shards)
 
 
 def require_untouched(cells: RunCells) -> None:
@@ -101,10 +102,3 @@ def require_untouched(cells: RunCells) -> None:
             remedy="Restore the database from a backup, or run the plan again.",
             details=[f"shard {key}" for key in changed],
         )
-
-
-def pair_set_of(session: ReadSession, pair_set_id: str) -> PairSet:
-    """The pair set as it was hashed: its pairs in their order."""
-    query = select(PairRow).where(PairRow.pair_set_id == pair_set_id).order_by(PairRow.ordinal)
-    pairs = tuple(row.content for row in session.scalars(query))
-    return PairSet(name=session.get_one(PairSetRow, pair_set_id).name, pairs=pairs)

@@ -45,21 +45,12 @@ class Placed:
 
     def run(self, recipient: Recording, donor: Recording) -> Run:
         """The run, with the donor's activations as its edits."""
-        edits = (edit for exchange, moved in self.acting for edit in self._edits(exchange, moved, recipient, donor))
+        edits = (
+            edit
+            for exchange, moved in self.acting
+            for edit in edits_of(self.anatomy, exchange, moved, recipient, donor, start=self.start)
+        )
         return Run(self.joins, recipient.resid[self.joins][self.start :], tuple(edits))
-
-    def _edits(self, exchange: Exchange, moved: Moves, recipient: Recording, donor: Recording) -> Iterator[Edit]:
-        stage, layer = STAGES[exchange.kind], layer_of(exchange)
-        device = recipient.entry.hidden.device
-        to, by = (torch.tensor(side, device=device) for side in zip(*moved, strict=True))
-        if exchange.kind in INSIDE:
-            for head, rows, values in changed_z(exchange, to, by, recipient, donor):
-                yield Edit(stage, layer, head, rows - self.start, values)
-            return
-        values = kept_of(donor, stage)[layer][by]
-        if exchange.head is not None:
-            values = values.view(len(moved), self.anatomy.heads, -1)[:, exchange.head]
-        yield Edit(stage, layer, exchange.head, to - self.start, values)
 
 
 def place(
@@ -67,13 +58,13 @@ def place(
 ) -> Placed | None:
     """Where the run that makes all the exchanges at once begins; None if they cannot change the decision.
 
-    They cannot at the first ``same`` positions, nor behind the last attention at another position than the last. Raises
-    InvalidTrace for a site that the model does not have.
+    They cannot at the first ``same`` positions, nor behind the last attention at another position than the last.
+    Raises InvalidTrace for a site that the model does not have.
     """
     for exchange in exchanges:
         check(anatomy, exchange, together=len(exchanges) > 1)
         require_counterpart(exchange, recipient, donor)
-    # What an exchange across positions puts in changes that position and, by attention, those behind it; no earlier one.
+    # What an exchange across positions puts in changes that position and, by attention, those behind it alone.
     crossed = (to for each in exchanges for to, by in zip(each.recipient, each.donor, strict=True) if to != by)
     same = min((same, *crossed))
     moves = [_moved(anatomy, exchange, last=recipient.length - 1, same=same) for exchange in exchanges]
@@ -130,6 +121,23 @@ def _moved(anatomy: Anatomy, exchange: Exchange, *, last: int, same: int) -> Mov
     behind = layer == anatomy.layers or (layer == anatomy.layers - 1 and not seen_by_attention)
     pairs = sorted(zip(exchange.recipient, exchange.donor, strict=True))
     return [(to, by) for to, by in pairs if (to != by or to >= same) and (to == last or not behind)]
+
+
+def edits_of(
+    anatomy: Anatomy, exchange: Exchange, moved: Moves, recipient: Recording, donor: Recording, *, start: int
+) -> Iterator[Edit]:
+    """What is replaced in a run that begins at a position, so that the recipient gets the donor's activation."""
+    stage, layer = STAGES[exchange.kind], layer_of(exchange)
+    device = recipient.entry.hidden.device
+    to, by = (torch.tensor(side, device=device) for side in zip(*moved, strict=True))
+    if exchange.kind in INSIDE:
+        for head, rows, values in changed_z(exchange, to, by, recipient, donor):
+            yield Edit(stage, layer, head, rows - start, values)
+        return
+    values = kept_of(donor, stage)[layer][by]
+    if exchange.head is not None:
+        values = values.view(len(moved), anatomy.heads, -1)[:, exchange.head]
+    yield Edit(stage, layer, exchange.head, to - start, values)
 
 
 def kept_of(donor: Recording, stage: Stage) -> Sequence[Float[Tensor, "position width"]]:

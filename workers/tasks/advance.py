@@ -5,12 +5,12 @@ from sqlalchemy import func, select, update
 from audit_service import dispatch
 from audit_service.audits import lifecycle
 from audit_service.db.handles import ReadSession, WriteSession
-from audit_service.db.tables import RunRow, ShardRow
+from audit_service.db.tables import PairSetRow, RunRow, ShardRow
 from audit_service.dispatch import Task
 from audit_service.domain.lifecycle import RunState, ShardState
 from audit_service.domain.plan import Plan, Shard, ShardKind
 from audit_service.domain.shards import shards
-from workers.cells import pair_set_of
+from audit_service.pairsets import repository as pairsets
 from workers.runtime import Runtime, runtime
 from workers.tasks.base import task
 
@@ -57,7 +57,7 @@ def unfinished(session: ReadSession, run_id: str) -> int:
 
 
 def _cut(session: WriteSession, run: RunRow) -> None:
-    plan, pair_set = run.plan.content, pair_set_of(session, run.plan.pair_set_id)
+    plan, pair_set = run.plan.content, pairsets.load(session, session.get_one(PairSetRow, run.plan.pair_set_id))
     for ordinal, shard in enumerate(shards(plan, pair_set)):
         session.add(
             ShardRow(

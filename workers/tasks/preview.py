@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from audit_service.db.tables import BehaviorVersionRow, ModelVersionRow, PreviewRow
+from audit_service.db.tables import BehaviorVersionRow, ModelVersionRow, PairSetRow, PreviewRow
 from audit_service.dispatch import Task
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.labels import LabelTokens
@@ -14,7 +14,7 @@ from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairs import Pair
 from audit_service.domain.preview import FormPreview, PairPreview, Preview, SegmentTokens, sample
 from audit_service.errors import AuditError
-from workers.cells import pair_set_of
+from audit_service.pairsets import repository as pairsets
 from workers.engine.decisions import measure_decisions
 from workers.engine.loading import Subject
 from workers.engine.tokens import EncodedPair, encode_labels, encode_pair
@@ -91,7 +91,7 @@ def _compute(worker: Runtime, preview_id: str) -> Preview:
         row = session.get_one(PreviewRow, preview_id)
         model = session.get_one(ModelVersionRow, row.model_version_id)
         behavior = session.get_one(BehaviorVersionRow, row.behavior_version_id).content
-        pairs = pair_set_of(session, row.pair_set_id).pairs
+        pairs = pairsets.load(session, session.get_one(PairSetRow, row.pair_set_id)).pairs
     return preview_pairs(worker.models.get(model.identity, Path(model.path)), behavior, pairs)
 
 
