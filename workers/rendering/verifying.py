@@ -164,12 +164,46 @@ def _cells(files: Files, evidence: Evidence) -> Iterator[Check]:
 
 def _statistics(evidence: Evidence, traces: Mapping[str, Trace]) -> Check:
     what = "The statistics follow from the cells"
-    again = _judged_again(evidence, traces)
+    cells = _tables(evidence, traces)
+    again = judge(evidence.plan, cells.decisions, cells.effects, evidence.judgement.controls)
     wrong = _first_difference(evidence.judgement, again)
     return Check(what, wrong is None, wrong or "")
 
 
-def _judged_again(evidence: Evidence, traces: Mapping[str, Trace]) -> Judgement:
+class Cells(NamedTuple):
+    """A run's cells as tables."""
+
+    decisions: DecisionTable
+    effects: list[EffectTable]
+
+
+def open_bundle(data: bytes) -> tuple[Evidence, Files]:
+    """A bundle's evidence and files.
+
+    Raises InvalidInput if it is none, or its evidence cannot be read.
+    """
+    try:
+        files = _unpack(data)
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError) as error:
+        raise InvalidInput(f"This is no bundle: {error}.", remedy="Give the .zip of a run.") from error
+    evidence = _evidence(files)
+    if evidence is None:
+        raise InvalidInput("The bundle's evidence cannot be read.", remedy="Run `audit-service verify` on it.")
+    return evidence, files
+
+
+def cells_of(evidence: Evidence, files: Files) -> Cells:
+    """The cells of a bundle, in the plan's order.
+
+    Raises InvalidInput if a shard is missing or not the one that the evidence names.
+    """
+    traces = {shard.key: Trace(files.get(f"cells/{shard.key}.safetensors", b"")) for shard in evidence.shards}
+    if wrong := [shard.key for shard in evidence.shards if traces[shard.key].digest != shard.digest]:
+        raise InvalidInput("Cells of the bundle do not hold.", remedy="Verify the bundle.", details=wrong)
+    return _tables(evidence, traces)
+
+
+def _tables(evidence: Evidence, traces: Mapping[str, Trace]) -> Cells:
     plan = evidence.plan
     pairs = {pair.id: pair for pair in evidence.pair_set.pairs}
     listed = [(shard, [pairs[i] for i in shard.pair_ids]) for shard in shards(plan, evidence.pair_set)]
@@ -182,7 +216,7 @@ def _judged_again(evidence: Evidence, traces: Mapping[str, Trace]) -> Judgement:
         for form in plan.behavior.forms
         for direction in plan.tracing.directions
     ]
-    return judge(plan, decisions, effects, evidence.judgement.controls)
+    return Cells(decisions, effects)
 
 
 def _effects(plan: Plan, form: str, direction: Direction, listed: Listed, traces: Mapping[str, Trace]) -> EffectTable:

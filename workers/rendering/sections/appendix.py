@@ -37,12 +37,17 @@ def reproduction(context: Context) -> Section:
 
 
 def _commands(context: Context) -> tuple[str, ...]:
-    model = context.evidence.plan.model
+    t, evidence = context.t, context.evidence
     return (
-        context.t("reproduction.command.files"),
-        f"sha256sum {' '.join(sorted(model.files))}",
-        context.t("reproduction.command.again"),
-        "audit-service run audit.yaml --wait",
+        t("reproduction.command.files"),
+        f"sha256sum {' '.join(sorted(evidence.plan.model.files))}",
+        t("reproduction.command.bundle"),
+        f"audit-service bundle {evidence.run.id} --out evidence.zip",
+        "audit-service verify evidence.zip",
+        t("reproduction.command.sample"),
+        "audit-service reperform evidence.zip --model FOLDER --sample 10",
+        t("reproduction.command.again"),
+        "audit-service run audit.yaml",
     )
 
 
