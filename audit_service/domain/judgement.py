@@ -45,7 +45,7 @@ def judge(
         for form in dict.fromkeys(contrast.form for contrast, _ in judged)
     )
     statements = (
-        *_disparity_statements(judged, rows),
+        *_disparity_statements(judged, rows, alpha=plan.judging.alpha),
         *(trace_statement(plan, part) for part in traced),
         *(one for table, found in asymmetric for one in asymmetry_statements(table.form, table, found)),
         *(leading_statement(form, leading) for form, leading in leaders),
@@ -93,12 +93,14 @@ def _decision_rows(plan: Plan, decisions: DecisionTable, judged: Sequence[tuple[
         yield from form_rows(decisions, form, behavior=plan.behavior, judging=plan.judging)
 
 
-def _disparity_statements(judged: Sequence[tuple[Contrast, Judged]], rows: Sequence[Result]) -> Iterator[Sentence]:
+def _disparity_statements(
+    judged: Sequence[tuple[Contrast, Judged]], rows: Sequence[Result], *, alpha: float
+) -> Iterator[Sentence]:
     values = {one.key: one.value for one in rows}
     for contrast, one in judged:
         yield _found(contrast, one)
         if one.outcome is Disparity.INCONCLUSIVE:
-            yield from _power(contrast, one, values[f"{contrast.key}.mde_nats"])
+            yield from _power(one.deciding, alpha=alpha)
         flips, noise = values[f"{contrast.key}.flips_gross"], values[f"{contrast.form}.placebo.flip_rate"]
         if flips is not None and noise is not None:
             yield say("disparity.flips", form=contrast.form, group=contrast.group, flips=flips, placebo=noise)
@@ -106,11 +108,17 @@ def _disparity_statements(judged: Sequence[tuple[Contrast, Judged]], rows: Seque
             yield say("disparity.flips_alone", form=contrast.form, group=contrast.group, flips=flips)
 
 
-def _power(contrast: Contrast, one: Judged, mde: float | None) -> Iterator[Sentence]:
+def _power(assessment: Assessment, *, alpha: float) -> Iterator[Sentence]:
     """What an inconclusive contrast could have shown."""
-    if mde is not None:
-        clusters, unit = one.assessment.clusters, one.assessment.unit
-        yield say("disparity.power", form=contrast.form, group=contrast.group, clusters=clusters, mde=mde, unit=unit)
+    if assessment.mean is not None:
+        yield say(
+            "disparity.power",
+            form=assessment.form,
+            group=assessment.group,
+            clusters=assessment.clusters,
+            mde=assessment.mean.detectable(alpha),
+            unit=assessment.unit,
+        )
 
 
 def _found(contrast: Contrast, one: Judged) -> Sentence:

@@ -228,7 +228,7 @@ def lint_results(
     by_key = {row.key: row for row in rows}
     return (
         *_weak_totals(plan, by_key),
-        *(found for one in judged for found in _low_power(plan, one.assessment)),
+        *(found for one in judged for found in _low_power(plan, one.deciding)),
         *(found for one in judged for found in _flips_like_placebo(one.assessment, by_key)),
         *(found for part in _traces(plan) for found in _below_the_floor(*part, plan=plan, rows=by_key)),
         *([] if controls else [finding("P019", Level.ERROR)]),

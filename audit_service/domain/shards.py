@@ -1,8 +1,8 @@
 """A plan cut into shards: the same plan and pairs always give the same shards in the same order."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 from audit_service.domain.pairs import Pair, PairKind, PairSet
 from audit_service.domain.plan import Direction, Plan, Shard, ShardKind
@@ -21,7 +21,7 @@ def shards(plan: Plan, pair_set: PairSet) -> tuple[Shard, ...]:
 
 def traced_pairs(plan: Plan, pair_set: PairSet, form: str) -> tuple[Pair, ...]:
     """The pairs of a form that are patched, contrast before placebo: drawn by the plan's seed, each cluster
-    once before any twice.
+    once before any twice, and as many cue pairs as possible.
     """
     pairs = [pair for pair in pair_set.pairs if pair.form == form]
     contrast = [pair for pair in pairs if pair.kind is PairKind.CONTRAST]
@@ -34,16 +34,20 @@ def traced_pairs(plan: Plan, pair_set: PairSet, form: str) -> tuple[Pair, ...]:
 
 
 def _spread(pairs: Sequence[Pair], *, count: int, seed: int) -> list[Pair]:
-    """``count`` pairs over as many clusters as there are, in a random but fixed order."""
-    rng = random.Random(seed)  # noqa: S311 - a design, not a secret
+    """``count`` pairs over as many clusters, and among these over as many cue pairs, as there are, in a random but
+    fixed order.
+    """
     drawn = sorted(pairs, key=lambda pair: pair.id)
-    rng.shuffle(drawn)
-    drawn.sort(key=lambda pair: pair.cluster)
-    turns = {
-        pair.id: (turn, rng.random())
-        for _, members in groupby(drawn, key=lambda pair: pair.cluster)
-        for turn, pair in enumerate(members)
-    }
+    random.Random(seed).shuffle(drawn)  # noqa: S311 - a design, not a secret
+    clusters: Counter[str] = Counter()
+    cues: Counter[tuple[int, str, str]] = Counter()
+    turns = {}
+    for pair in drawn:
+        turn = clusters[pair.cluster]
+        same_cues = turn, pair.reference_cue, pair.comparison_cue
+        turns[pair.id] = turn, cues[same_cues]
+        clusters[pair.cluster] += 1
+        cues[same_cues] += 1
     return sorted(drawn, key=lambda pair: turns[pair.id])[:count]
 
 

@@ -66,6 +66,8 @@ class Judged(NamedTuple):
     flips_p_holm: float | None
     value: VerdictValue
     reasons: tuple[Sentence, ...]
+    deciding: Assessment
+    """The assessment that the verdict rests on: by clusters, or by whole cue pairs."""
 
     @property
     def outcome(self) -> Disparity:
@@ -79,7 +81,7 @@ def judge_contrasts(assessments: Sequence[Assessment], *, alpha: float) -> tuple
     judged = []
     for assessment, p, net in zip(assessments, gaps, flips, strict=True):
         value, reason = contrast_verdict(assessment, p_holm=p, flips_p_holm=net, alpha=alpha)
-        judged.append(Judged(assessment, p, net, value, (reason,)))
+        judged.append(Judged(assessment, p, net, value, (reason,), assessment))
     return tuple(judged)
 
 
@@ -103,7 +105,7 @@ def confirmed(by_cluster: Judged, by_cues: Judged) -> Judged:
         return by_cluster
     verdict = by_cluster.value.replace("_", " ")
     why = say("verdict.by_cues", group=by_cluster.assessment.group, verdict=verdict)
-    return by_cluster._replace(value=by_cues.value, reasons=(*by_cues.reasons, why))
+    return by_cluster._replace(value=by_cues.value, reasons=(*by_cues.reasons, why), deciding=by_cues.assessment)
 
 
 def _holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -95,10 +95,12 @@ def test_a_weak_total_effect_is_told_with_its_interval() -> None:
 
 def test_too_few_clusters_for_the_margin_are_told_with_how_many_it_takes() -> None:
     judgement = judged(noisy(0.0, spread=1.5))
-    mde = results(judgement)["raw.race.black.mde_nats"].value
-    clusters = results(judgement)["raw.race.black.clusters"].value
     finding = next(finding for finding in judgement.protocol if finding.rule == "P017")
+    mde, clusters = finding.sentence.values["mde"], results(judgement)["raw.race.black.clusters"].value
+    assert mde == pytest.approx(results(judgement)["raw.race.black.mde_nats"].value)
     assert finding.remedy.values["clusters"] == np.ceil(clusters * (mde / 0.1) ** 2)
+    [power] = [one for one in judgement.statements if one.id == "disparity.power"]
+    assert (power.values["mde"], power.values["clusters"]) == (mde, clusters)
 
 
 def test_flips_no_more_frequent_than_placebo_flips_are_told() -> None:

@@ -59,6 +59,10 @@ class TestTracedPairs:
         contrast = [pair.cluster for pair in traced if pair.kind is PairKind.CONTRAST]
         assert len(contrast) == len(set(contrast)) == 36
 
+    def test_cue_pairs_are_all_drawn_before_any_is_drawn_in_a_second_template(self, pair_set: PairSet) -> None:
+        drawn = [pair for pair in traced_pairs(plan_of(pair_set), pair_set, "raw") if pair.kind is PairKind.CONTRAST]
+        assert len({pair.reference_cue for pair in drawn}) == len(drawn)
+
     def test_more_than_there_are_takes_all(self, pair_set: PairSet) -> None:
         traced = traced_pairs(plan_of(pair_set, Tracing(pairs_per_form=10_000)), pair_set, "raw")
         assert sum(pair.kind is PairKind.CONTRAST for pair in traced) == 108
