@@ -8,7 +8,7 @@ from torch import Tensor
 
 from workers.engine.attention import Heads, Prefix
 from workers.engine.entry import Entry, enter
-from workers.engine.flight import Flight, Group, Run, Tap
+from workers.engine.flight import Edit, Flight, Group, Run, Tap
 from workers.engine.loading import Subject
 from workers.engine.progress import StopCheck, never_stop
 
@@ -45,10 +45,12 @@ def record(subject: Subject, ids: Sequence[int], *, should_stop: StopCheck = nev
     return record_entry(subject, enter(subject, ids), should_stop=should_stop)
 
 
-def record_entry(subject: Subject, entry: Entry, *, should_stop: StopCheck = never_stop) -> Recording:
-    """Run a prompt from its embeddings on, which may have been changed."""
+def record_entry(
+    subject: Subject, entry: Entry, *, edits: Sequence[Edit] = (), should_stop: StopCheck = never_stop
+) -> Recording:
+    """Run a prompt from its embeddings on, which may have been changed, with edits on the way."""
     tap = Tap()
-    group = Group(entry, start=0, prefixes=(), runs=(Run(0, entry.hidden, ()),))
+    group = Group(entry, start=0, prefixes=(), runs=(Run(0, entry.hidden, tuple(edits)),))
     Flight(subject, [group], tap=tap).run(should_stop=should_stop)
     return Recording(entry, tap.resid, tap.heads, tap.z, tap.attn_out, tap.mlp_out)
 

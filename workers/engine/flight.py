@@ -75,7 +75,7 @@ class Group:
 
 @dataclass(slots=True)
 class Tap:
-    """What is kept of every layer for those who ask: each field is [layer] over packed rows."""
+    """What is kept of every layer for those who ask, as computed there: each field is [layer] over packed rows."""
 
     resid: list[Tensor] = field(default_factory=list)
     heads: list[Heads] = field(default_factory=list)
@@ -211,11 +211,11 @@ class Flight:
                 tails = self._tails()
                 stack.enter_context(narrowed(block.out_proj, block.out_proj, tails))
                 stack.enter_context(narrowed(block.mlp_in, block.mlp_out, tails))
-            stack.enter_context(on_output(block.attn_add, lambda rows: self._apply(Stage.ATTN_OUT, rows)))
-            stack.enter_context(on_output(block.mlp_add, lambda rows: self._apply(Stage.MLP_OUT, rows)))
             if self._tap is not None:
                 stack.enter_context(on_output(block.attn_add, _keep(self._tap.attn_out)))
                 stack.enter_context(on_output(block.mlp_add, _keep(self._tap.mlp_out)))
+            stack.enter_context(on_output(block.attn_add, lambda rows: self._apply(Stage.ATTN_OUT, rows)))
+            stack.enter_context(on_output(block.mlp_add, lambda rows: self._apply(Stage.MLP_OUT, rows)))
             yield
 
     def _apply(self, stage: Stage, packed: Float[Tensor, "row width"]) -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from audit_service.cli import app
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction
-from audit_service.domain.sites import SiteKind
+from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidModel, InvalidPairs, InvalidTrace
 from tests.workers.engine import naive
 from tests.workers.engine.models import tiny
@@ -49,7 +49,7 @@ def _assert_cells_equal_plain_hooks(
     recipient, donor = (corrupt, clean) if denoise else (clean, corrupt)
     everywhere = tuple(range(len(clean)))
     for kind, layer, column in cells:
-        positions, head = (everywhere, column) if kind is SiteKind.Z else ((column,), None)
+        positions, head = (everywhere, column) if kind in HEAD_KINDS else ((column,), None)
         exchange = Exchange(kind, layer, head, positions, positions)
         expected = naive.patched_decision(subject, recipient, donor, exchange, labels)
         assert found[kind][layer, column] == pytest.approx(expected, abs=1e-4)
@@ -59,13 +59,11 @@ def _assert_cells_equal_plain_hooks(
 
 @pytest.mark.parametrize("direction", Direction)
 def test_every_cell_of_a_tiny_model_equals_plain_hooks(folder: Path, tmp_path: Path, direction: Direction) -> None:
-    found = _trace(folder, tmp_path / "effects.npz", sites="resid_pre,attn_out,mlp_out,z", direction=direction)
-    kinds = (SiteKind.RESID_PRE, SiteKind.ATTN_OUT, SiteKind.MLP_OUT, SiteKind.Z)
-    length = len(found["clean_tokens"])
-    assert {kind: found[kind].shape for kind in kinds} == {
-        kind: (3, 4 if kind is SiteKind.Z else length) for kind in kinds
-    }
-    cells = [(kind, layer, column) for kind in kinds for layer, column in np.ndindex(found[kind].shape)]
+    found = _trace(folder, tmp_path / "effects.npz", sites=",".join(SiteKind), direction=direction)
+    columns = {kind: len(found["clean_tokens"]) for kind in SiteKind if kind not in HEAD_KINDS}
+    columns |= {SiteKind.Z: 4, SiteKind.Q: 4, SiteKind.PATTERN: 4, SiteKind.K: 2, SiteKind.V: 2}
+    assert {kind: found[kind].shape for kind in SiteKind} == {kind: (3, columns[kind]) for kind in SiteKind}
+    cells = [(kind, layer, column) for kind in SiteKind for layer, column in np.ndindex(found[kind].shape)]
     _assert_cells_equal_plain_hooks(folder, found, cells, denoise=direction is Direction.DENOISE)
 
 

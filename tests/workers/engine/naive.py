@@ -108,7 +108,10 @@ def batched_logits(subject: Subject, ids: Sequence[int], cells: Sequence[tuple[E
 
 
 @torch.no_grad()
-def activation(subject: Subject, ids: Sequence[int], exchange: Exchange) -> Tensor:
+def activation(
+    subject: Subject, ids: Sequence[int], exchange: Exchange, patches: Sequence[tuple[Exchange, Tensor]] = ()
+) -> Tensor:
+    """The donor rows of a site, in a run that may itself be patched."""
     kept = []
 
     def keep(x: Tensor) -> Tensor:
@@ -117,7 +120,7 @@ def activation(subject: Subject, ids: Sequence[int], exchange: Exchange) -> Tens
         return x
 
     with _at(subject, exchange, keep):
-        subject.model(torch.tensor([list(ids)]))
+        logits(subject, ids, patches)
     return kept[0]
 
 
