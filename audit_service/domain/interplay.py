@@ -56,24 +56,20 @@ def asymmetries(
     order = {pair.id: index for index, pair in enumerate(other.pairs)}
     matched = [order[pair.id] for pair in one.pairs]
     clusters = Clusters.of([pair.cluster for pair in one.pairs])
-    whole = {"total": one.total}
-    found = []
+    columns = {"total": one.total}
     for site in sites:
-        parts = {
-            "sufficient": one.effects[:, site].astype(np.float64),
-            "needed": -other.effects[matched, site].astype(np.float64),
-        }
-        rng = generator(seed, one.form, "asymmetry", one.sites[site].key)
-        sample = Resampled.of(whole | parts, clusters, rng=rng, resamples=resamples)
-        found.append(_asymmetry(site, sample, alpha=alpha))
-    return found
+        columns[f"sufficient {site}"] = one.effects[:, site].astype(np.float64)
+        columns[f"needed {site}"] = -other.effects[matched, site].astype(np.float64)
+    sample = Resampled.of(columns, clusters, rng=generator(seed, one.form, "asymmetry"), resamples=resamples)
+    return [_asymmetry(site, sample, alpha=alpha) for site in sites]
 
 
 def _asymmetry(site: int, sample: Resampled, *, alpha: float) -> Asymmetry:
-    sufficient, needed = (sample.total(name) / sample.total("total") for name in ("sufficient", "needed"))
+    total = sample.total("total")
+    sufficient, needed = sample.total(f"sufficient {site}") / total, sample.total(f"needed {site}") / total
     way = 1.0 if sufficient + needed >= 0 else -1.0
     difference = sample.estimate(
-        lambda sums: way * (sums["sufficient"] - sums["needed"]) / sums["total"],
+        lambda sums: way * (sums[f"sufficient {site}"] - sums[f"needed {site}"]) / sums["total"],
         alpha=alpha,
         what="share by denoising minus share by noising",
     )
