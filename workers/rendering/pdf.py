@@ -48,8 +48,9 @@ class MissingGlyphs(RenderFailed):
 class Limits:
     """What one rendering may take."""
 
-    seconds: float = 120
-    cpu_seconds: int = 90
+    seconds: float = 300
+    """On the clock; a busy machine needs several times its processor time."""
+    cpu_seconds: int = 120
     memory_bytes: int = 2 * 1024**3
     """Address space, which is more than what stays resident."""
 
