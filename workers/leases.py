@@ -81,13 +81,13 @@ class Heartbeat:
 
     def __init__(self, runtime: Runtime, lease: Lease) -> None:
         self._runtime, self._lease = runtime, lease
-        self._progress: tuple[int, float | None] = (0, None)
+        self._progress: tuple[float, float | None] = (0.0, None)
         self._unwanted = Event()
         self._over = Event()
 
-    def progress(self, done: int, running_effect: float | None) -> None:
-        """Work units done so far, and the effect seen so far in nats."""
-        self._progress = (done, running_effect)
+    def progress(self, share: float, running_effect: float | None) -> None:
+        """Share of the shard that is done, and the effect seen so far in nats."""
+        self._progress = (share, running_effect)
 
     def should_stop(self) -> bool:
         """True once the run is paused or cancelled, or the shard was taken away from this worker."""
@@ -115,12 +115,12 @@ class Heartbeat:
                 return
 
     def _touch(self, session: WriteSession) -> bool:
-        done, effect = self._progress
+        share, effect = self._progress
         alive = session.execute(
             update(ShardRow)
             .where(*_ours(self._runtime, self._lease))
             .where(select(RunRow.id).where(RunRow.id == self._lease.run_id, RunRow.state == RunState.RUNNING).exists())
-            .values(heartbeat_at=func.clock_timestamp(), done=done, running_effect=effect)
+            .values(heartbeat_at=func.clock_timestamp(), done=func.round(share * ShardRow.total), running_effect=effect)
             .returning(ShardRow.key)
         ).scalar_one_or_none()
         if alive is not None:

@@ -58,7 +58,7 @@ class Run(Answer):
 
 
 class Progress(Answer):
-    """How far a run is, in forward passes."""
+    """How far a run is, in units of work that take about as long as each other."""
 
     done: int
     total: int

@@ -74,7 +74,11 @@ def _cut(session: WriteSession, run: RunRow) -> None:
     session.flush()
 
 
+WHOLE_PASS = 10
+"""Patched runs that take as long as a whole one: they pass some of the layers, few tokens and no vocabulary."""
+
+
 def work_units(plan: Plan, shard: Shard) -> int:
-    """Forward passes of the shard, whole or resumed: the measure of its progress."""
-    per_pair = 2 if shard.kind is ShardKind.DECISIONS else 2 + len(plan.sites)
+    """How long the shard takes in patched runs, roughly: the measure of its progress and of nothing else."""
+    per_pair = 2 * WHOLE_PASS + (len(plan.sites) if shard.kind is ShardKind.EFFECTS else 0)
     return per_pair * len(shard.pair_ids)

@@ -55,7 +55,7 @@ def _decisions(subject: Subject, lease: Lease, pairs: Sequence[EncodedPair], hea
     prompts = [ids for pair in pairs for ids in (pair.clean_ids, pair.corrupt_ids)]
 
     def progress(done: int, total: int, effect: float) -> None:  # noqa: ARG001 - a decision has no effect yet
-        heartbeat.progress(round(done / total * len(prompts)), None)
+        heartbeat.progress(done / total, None)
 
     labels = encode_labels(subject.tokenizer, lease.plan.behavior.labels)
     found = measure_decisions(subject, prompts, labels, progress=progress, should_stop=heartbeat.should_stop)
@@ -80,10 +80,9 @@ def _pair_effects(
 ) -> PairEffects:
     plan = lease.plan
     assert lease.direction is not None  # noqa: S101 - every shard of effects has one
-    passes = 2 + len(plan.sites)
 
     def progress(done: int, total: int, effect: float) -> None:
-        heartbeat.progress(round((number + done / total) * passes), effect)
+        heartbeat.progress((number + done / total) / len(lease.pairs), effect)
 
     return trace_pair(
         subject,

@@ -27,7 +27,7 @@ class ShardRow(Base):
     """Times a worker took it."""
     done: Mapped[int] = mapped_column(Integer, default=0)
     total: Mapped[int] = mapped_column(Integer)
-    """Work units: forward passes."""
+    """Units of work that take about as long as each other."""
     running_effect: Mapped[float | None] = mapped_column(Float)
     """Mean paired gap (decisions) or largest mean |effect| (effects) so far, in nats; for the progress line only."""
     worker: Mapped[str | None] = mapped_column(Text)
