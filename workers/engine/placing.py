@@ -63,6 +63,7 @@ def place(
     """
     for exchange in exchanges:
         check(anatomy, exchange, together=len(exchanges) > 1)
+        _check_positions(exchange, recipient, donor)
         require_counterpart(exchange, recipient, donor)
     # What an exchange across positions puts in changes that position and, by attention, those behind it alone.
     crossed = (to for each in exchanges for to, by in zip(each.recipient, each.donor, strict=True) if to != by)
@@ -97,6 +98,17 @@ def check(anatomy: Anatomy, exchange: Exchange, *, together: bool = False) -> No
         )
     if together and exchange.kind in INSIDE:
         raise InvalidTrace(f"{name} cannot be exchanged together with other sites", remedy="exchange z instead")
+
+
+def _check_positions(exchange: Exchange, recipient: Recording, donor: Recording) -> None:
+    to, by = exchange.recipient, exchange.donor
+    inside = all(0 <= at < recipient.length for at in to) and all(0 <= at < donor.length for at in by)
+    if not to or len(set(to)) != len(to) or len(to) != len(by) or not inside:
+        raise InvalidTrace(
+            f"{exchange.kind} at layer {exchange.layer} is exchanged at positions {to} of {recipient.length} tokens "
+            f"for {by} of {donor.length}",
+            remedy="name each position once, inside the prompts, and as many on one side as on the other",
+        )
 
 
 def heads_of(anatomy: Anatomy, kind: SiteKind) -> int:

@@ -42,8 +42,14 @@ def sweep_tokens(
 ) -> Sweep:
     """Patch every layer and position (every head, for head kinds) of two prompts of equal length, one at a time.
 
-    Raises InvalidTrace naming the lengths if they differ, since single positions then have no counterpart.
+    Raises InvalidTrace naming the lengths if they differ, since single positions then have no counterpart, and for
+    prompts that do not differ at all.
     """
+    if clean == corrupt:
+        raise InvalidTrace(
+            "the clean and the corrupt prompt have the same tokens, so no patch could change anything",
+            remedy="give two texts that this model's tokenizer tells apart",
+        )
     if len(clean) != len(corrupt):
         raise InvalidTrace(
             f"the clean prompt has {len(clean)} tokens and the corrupt one {len(corrupt)}, so single positions have no "

@@ -94,6 +94,7 @@ def test_texts_are_tokenized_as_given_unless_asked_otherwise(folder: Path, tmp_p
     ("options", "error", "words"),
     [
         ({"corrupt": "A loan. Answer:"}, InvalidTrace, r"the clean prompt has \d+ tokens and the corrupt one \d+"),
+        ({"corrupt": CLEAN}, InvalidTrace, "the same tokens"),
         ({"sites": "resid_pre,soul"}, InvalidTrace, "soul"),
         ({"clean": "", "corrupt": ""}, InvalidPairs, "no tokens"),
     ],

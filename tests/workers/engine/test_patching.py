@@ -135,6 +135,18 @@ def test_attention_in_many_small_parts_gives_the_cells_of_one_part(monkeypatch: 
     np.testing.assert_allclose(patch(subject, recipient, donor, exchanges, labels=LABELS), whole, atol=1e-5, rtol=0)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_gpu_gives_the_cells_of_the_processor(variant: str) -> None:
+    cells = []
+    for device in ("cpu", "cuda"):
+        subject = tiny(variant)
+        subject.model.to(device)
+        exchanges = list(_exchanges(subject, [((t,), (t,)) for t in range(9)], [*KINDS, *INSIDE]))
+        cells.append(patch(subject, record(subject, CORRUPT), record(subject, CLEAN), exchanges, labels=LABELS))
+    np.testing.assert_allclose(cells[0], cells[1], atol=TOLERANCE, rtol=0)
+
+
 def test_the_same_call_gives_the_same_bytes() -> None:
     subject = tiny("qwen3")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
@@ -228,6 +240,10 @@ def test_an_exception_inside_a_layer_leaves_no_hook_behind() -> None:
         (Exchange(SiteKind.Z, 0, None, (4,), (4,)), "head None"),
         (Exchange(SiteKind.MLP_OUT, 0, 1, (4,), (4,)), "head 1"),
         (Exchange(SiteKind.K, 0, 2, (4,), (4,)), "2 such heads"),
+        (Exchange(SiteKind.MLP_OUT, 0, None, (), ()), "exchanged at positions"),
+        (Exchange(SiteKind.MLP_OUT, 0, None, (4, 4), (4, 5)), "exchanged at positions"),
+        (Exchange(SiteKind.MLP_OUT, 0, None, (4, 5), (4,)), "exchanged at positions"),
+        (Exchange(SiteKind.MLP_OUT, 0, None, (9,), (4,)), "of 9 tokens"),
         (Exchange(SiteKind.Q, 0, 2, (4,), (5,)), "q depends on the token's position"),
     ],
 )
