@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from workers.rendering.evidence import Approval
 from workers.rendering.report import Report, make_report
 from workers.rendering.seal import MARK, sealed, unsealed
 from workers.rendering.verifying import verify
+from workers.rendering.views import build_view
 
 Files = dict[str, bytes]
 
@@ -143,13 +145,13 @@ def test_evidence_that_was_rewritten_with_its_manifest_does_not_hold(files: File
     assert first_fault(resigned(files | {"evidence.json": edited(files, "evidence.json", edit)}))
 
 
-def test_numbers_that_do_not_follow_from_the_cells_are_named(files: Files, audit: Audit) -> None:
-    """Even when every other part is made anew from the forged evidence."""
+def test_numbers_that_do_not_follow_from_the_cells_are_named(audit: Audit, small: Report) -> None:
+    """Even when evidence, view and manifest are made anew from the forged result."""
     rows = list(audit.evidence.judgement.results)
     rows[3] = rows[3].model_copy(update={"value": 0.01})
     judgement = audit.evidence.judgement.model_copy(update={"results": tuple(rows)})
     forged = audit.evidence.model_copy(update={"judgement": judgement})
-    report = make_report(forged)
+    report = replace(small, json=canonical_json(build_view(forged)))
     assert rows[3].key in first_fault(make_bundle(forged, [report], audit.cells))
 
 

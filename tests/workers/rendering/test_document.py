@@ -90,6 +90,7 @@ def test_every_figure_has_an_alternative_text_with_its_numbers(report: Report, r
         assert all(any(sign.isdigit() for sign in str(figure.Alt)) for figure in figures)
 
 
+@pytest.mark.parametrize("report", ["zh-Hant"], indirect=True)  # the longer way through the fonts; each takes seconds
 def test_the_same_evidence_gives_the_same_bytes(report: Report, evidence: Evidence) -> None:
     again = make_report(Evidence.model_validate_json(canonical_json(evidence)), language=report.language)
     assert again == report
