@@ -1,8 +1,6 @@
 """The whole service on this machine, as `audit-service up` starts it, and a small audit for it."""
 
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ import pytest
 import yaml
 
 from audit_service.client import Client
-from audit_service.embedded.processes import wait_until
+from audit_service.embedded.processes import start, wait_until
 from audit_service.processes import running
 from audit_service.settings import Settings
 from tests.examples import EXAMPLES, loan_denial
@@ -45,19 +43,16 @@ def environment(data_dir: Path) -> dict[str, str]:
 
 @contextmanager
 def up(data_dir: Path) -> Iterator[Machine]:
-    settings = Settings(data_dir=data_dir)
-    with (data_dir / "up.log").open("ab") as log:
-        started = subprocess.Popen([*COMMAND, "up"], env=environment(data_dir), stdout=log, stderr=log)
+    log = data_dir / "up.log"
+    started = start([*COMMAND, "up"], log=log, env=environment(data_dir))
     try:
-        said = data_dir / "up.log"
-        assert wait_until(lambda: "Ctrl-C" in said.read_text() or started.poll() is not None, seconds=120)
-        address = running(settings)
-        assert address is not None, said.read_text()
+        assert wait_until(lambda: "Ctrl-C" in started.output() or started.failed(), seconds=120)
+        address = running(Settings(data_dir=data_dir))
+        assert address is not None, started.output()
         with Client(address.url) as client:
-            yield Machine(psutil.Process(started.pid), data_dir, client)
+            yield Machine(psutil.Process(started.process.pid), data_dir, client)
     finally:
-        started.send_signal(signal.SIGINT)
-        started.wait(60)
+        started.stop()
 
 
 @pytest.fixture(scope="module")
