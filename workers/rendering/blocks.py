@@ -161,6 +161,8 @@ class VerdictLine(Frozen):
     tone: Tone
     gap: Cell
     interval: str
+    interval_by_cues: str
+    """With pairs of cues as the unit, which the verdict asks to confirm what clusters show."""
     threshold: str
     sentence: str
 

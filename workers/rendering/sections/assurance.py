@@ -49,9 +49,9 @@ def _changed_by(context: Context, verdict: Verdict) -> str:
     t = context.t
     if not verdict.changed_by:
         return t("cover.none")
-    said = "; ".join(context.specification(name) for name in verdict.changed_by[:CHANGES])
+    said = [context.specification(name) for name in verdict.changed_by[:CHANGES]]
     more = len(verdict.changed_by) - CHANGES
-    return t.sentences([said, t("robustness.more", more=str(more))]) if more > 0 else said
+    return "; ".join([*said, t("robustness.more", more=str(more))] if more > 0 else said)
 
 
 def _controls(context: Context) -> Block:

@@ -105,15 +105,21 @@ def _with_ref(cell: Cell, ref: str | None) -> Cell:
 
 
 def _equivalence_outcome(context: Context, contrast: Contrast) -> str:
-    """Disparity, equivalent or inconclusive; absence of significance is never equivalence (METHOD.md 3.6)."""
-    book, judging = context.book, context.evidence.plan.judging
-    low, high = book.bounds(f"{contrast.key}.gap_nats")
-    inner = book.bounds(f"{contrast.key}.equivalence_nats")
-    if low is None or high is None or inner[0] is None or inner[1] is None:
-        return context.t("outcome.not_measured")
-    if -judging.delta_nats < inner[0] and inner[1] < judging.delta_nats:
-        return context.t("equivalence.equivalent")
-    return context.t("equivalence.disparity" if low > 0 or high < 0 else "equivalence.inconclusive")
+    """The judge's outcome of the comparison (METHOD.md 3.6): the report decides nothing of its own."""
+    for statement in context.evidence.judgement.statements:
+        kind = _OUTCOMES.get(statement.id)
+        same = (statement.values.get("form"), statement.values.get("group")) == (contrast.form, contrast.group)
+        if kind and same:
+            return context.t(kind)
+    return context.t("outcome.not_measured")
+
+
+_OUTCOMES = {
+    "disparity.found": "equivalence.disparity",
+    "disparity.equivalent": "equivalence.equivalent",
+    "disparity.inconclusive": "equivalence.inconclusive",
+    "disparity.not_measured": "outcome.not_measured",
+}
 
 
 def _rates(context: Context) -> Block:

@@ -57,7 +57,7 @@ def gap_chart(context: Context) -> ForestChart | None:
     """Mean gap of every comparison with its interval, the threshold lines, and placebo gaps as hollow markers."""
     t = context.t
     intervals = [
-        _interval(context, f"{c.key}.gap_nats", t("chart.contrast", form=c.form, group=c.group, reference=c.reference))
+        _interval(context, _gap_key(context, c), t("chart.contrast", form=c.form, group=c.group, reference=c.reference))
         for c in context.contrasts
     ]
     for form in context.evidence.plan.behavior.forms:
@@ -78,6 +78,15 @@ def gap_chart(context: Context) -> ForestChart | None:
     )
 
 
+def _gap_key(context: Context, contrast: Contrast) -> str:
+    """The gap that the verdict rests on: by whole cue pairs where the judge found that to be the more cautious."""
+    reasons = [
+        reason for form in context.evidence.judgement.forms if form.scope == contrast.form for reason in form.reasons
+    ]
+    by_cues = any(r.id == "verdict.by_cues" and r.values["group"] == contrast.group for r in reasons)
+    return f"{contrast.key}.gap_nats_by_cues" if by_cues else f"{contrast.key}.gap_nats"
+
+
 def _interval(context: Context, key: str, label: str, *, hollow: bool = False) -> Interval | None:
     value = context.book.value(key)
     if value is None:
@@ -91,13 +100,14 @@ def _line(context: Context, contrast: Contrast) -> VerdictLine:
     verdicts = {verdict.scope: verdict for verdict in context.evidence.judgement.forms}
     verdict = verdicts[contrast.form]
     threshold = context.evidence.plan.behavior.threshold.gap_nats
-    key = f"{contrast.key}.gap_nats"
+    key = _gap_key(context, contrast)
     return VerdictLine(
         scope=context.t("conclusion.scope", form=contrast.form, group=contrast.group, reference=contrast.reference),
         verdict=context.verdict(verdict.value),
         tone=tone_of(verdict.value),
         gap=context.book.number(key),
         interval=context.book.interval(key).text,
+        interval_by_cues=context.book.interval(f"{contrast.key}.gap_nats_by_cues").text,
         threshold=f"±{numbers.criterion(threshold)}",
         sentence=context.say(verdict.reasons[0]),
     )
@@ -131,4 +141,4 @@ def conclusion(context: Context) -> Conclusion:
     )
 
 
-_COLUMNS = ("scope", "gap", "interval", "threshold", "verdict")
+_COLUMNS = ("scope", "gap", "interval", "by_cues", "threshold", "verdict")
