@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.pairs import PairKind, PairSet
 from audit_service.domain.plan import Judging, ModelIdentity, PairSetIdentity, Plan, Tracing
-from audit_service.domain.sites import ALL, DECISION
+from audit_service.domain.sites import ALL, DECISION, SiteKind
 from audit_service.errors import InvalidInput
+
+ALIGNED = frozenset({SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN})
+"""Sites inside the attention, which a plan over cues of different length cannot exchange."""
 
 
 def compose(model: ModelIdentity, behavior: Behavior, pair_set: PairSet, *, tracing: Tracing, judging: Judging) -> Plan:
@@ -15,10 +18,10 @@ def compose(model: ModelIdentity, behavior: Behavior, pair_set: PairSet, *, trac
     Raises:
         InvalidInput: the pairs are not about this behavior, or segments are asked for that no pair has.
     """
-    if misfits := [*_foreign_pairs(behavior, pair_set), *_missing(behavior, pair_set), *_segments(tracing, pair_set)]:
+    if misfits := [*_foreign_pairs(behavior, pair_set), *_missing(behavior, pair_set), *_sites(tracing, pair_set)]:
         raise InvalidInput(
             f"Pair set {pair_set.name!r}, behavior {behavior.name!r} and the tracing do not fit each other.",
-            remedy="Use pairs that were made for this behavior, and segments that the pairs have.",
+            remedy="Use pairs that were made for this behavior, and segments and sites that the pairs allow.",
             details=misfits,
         )
     identity = PairSetIdentity(name=pair_set.name, digest=pair_set.digest, pairs=len(pair_set.pairs))
@@ -55,8 +58,11 @@ def _missing(behavior: Behavior, pair_set: PairSet) -> Iterator[str]:
                 yield f"no pair contrasts {attribute.name!r} in the form {form.name!r}"
 
 
-def _segments(tracing: Tracing, pair_set: PairSet) -> Iterator[str]:
+def _sites(tracing: Tracing, pair_set: PairSet) -> Iterator[str]:
     known = {ALL, DECISION} | {segment.name for pair in pair_set.pairs for segment in pair.segments}
     for name in dict.fromkeys((*tracing.segments, *tracing.head_segments)):
         if name not in known:
             yield f"no pair has a segment {name!r}; there are {sorted(known)}"
+    for kind in tracing.kinds:
+        if kind in ALIGNED:
+            yield f"{kind} needs equal token positions on both sides; patch it pair by pair with `audit-service trace`"

@@ -105,3 +105,12 @@ def test_time_and_memory_follow_from_the_models_size() -> None:
     tokens = sum(len(text) for _, text in texts) / len(texts) / 4
     assert cost.seconds == pytest.approx(cost.full_passes * 2 * 10**9 * tokens / ASSUMED_FLOPS, rel=1e-2)
     assert cost.memory_bytes == 10**9 * 2 * 1.5
+
+
+@pytest.mark.parametrize("kind", [SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN])
+def test_sites_that_need_equal_positions_are_refused_with_the_way_out(kind: SiteKind) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        plan(kinds=(SiteKind.RESID_PRE, kind))
+    assert caught.value.details == [
+        f"{kind} needs equal token positions on both sides; patch it pair by pair with `audit-service trace`"
+    ]
