@@ -105,7 +105,8 @@ def make_plan(client: Client, file: Path, audit: AuditFile, console: Console) ->
                 judging=audit.judging,
             )
         )
-    console.print(f"Plan {plan.digest[:12]} is fixed: {pairs.count} pairs, {plan.cost.forward_passes} forward passes")
+    cost = f"{pairs.count} pairs, {plan.cost.forward_passes} forward passes"
+    console.print(f"Plan {plan.digest[:12]} is fixed: {cost}", soft_wrap=True)
     return plan
 
 
@@ -142,7 +143,7 @@ def _start_or_go_on(client: Client, plan: PlanRecord, console: Console) -> Run:
     last = next(client.runs(plan_id=plan.id), None)
     if last is None or last.state in TERMINAL:
         return client.start_run(plan.id)
-    console.print(f"Run {last.id} of this plan is {last.state}; going on with it")
+    console.print(f"Run {last.id} of this plan is {last.state}; going on with it", soft_wrap=True)
     return client.resume(last.id) if last.state in {RunState.PAUSED, RunState.FAILED} else last
 
 

@@ -154,8 +154,13 @@ def test_killing_the_owner_ends_its_servers_and_loses_nothing(folder: Path, sett
 
 def test_a_forked_child_does_not_keep_the_servers_of_a_killed_owner(folder: Path, settings: Settings) -> None:
     owner = hold(folder, script=HOLD.replace("    sys.stdin", "    import os; os.fork()\n    sys.stdin"))
+
+    def forked() -> list[psutil.Process]:
+        return [one for one in psutil.Process(owner.pid).children() if one.cmdline() == owner.args]
+
     with services(settings):
-        (child,) = [one for one in psutil.Process(owner.pid).children() if one.cmdline() == owner.args]
+        assert eventually(lambda: len(forked()) == 1)
+        (child,) = forked()
     owner.kill()
     assert eventually(lambda: working_in(folder) == [])
     assert child.is_running()
