@@ -46,7 +46,7 @@ class RunSummary(Frozen):
             return
         yield f"Verdict: {self.verdict}"
         yield from (f"  {form}: {verdict}" for form, verdict in self.forms.items())
-        yield from (f"  {reason}" for reason in self.reasons)
+        yield from (f"  - {reason}" for reason in self.reasons)
         yield f"Evidence: {self.report}"
         yield f"  plan {self.plan}"
         yield f"  PDF  {self.report_sha256}"
@@ -173,7 +173,7 @@ def _fetch(client: Client, run: Run, plan: PlanRecord, *, out_dir: Path, name: s
         state=RunState.COMPLETED,
         verdict=judgement.verdict.value,
         forms={form.scope: form.value for form in judgement.forms},
-        reasons=tuple(english(reason) for reason in judgement.verdict.reasons),
+        reasons=tuple(f"{form.scope}: {english(reason)}" for form in judgement.forms for reason in form.reasons),
         report=str(path),
         report_sha256=hashlib.sha256(pdf).hexdigest(),
     )

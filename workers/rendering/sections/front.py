@@ -100,7 +100,7 @@ def _line(context: Context, contrast: Contrast) -> VerdictLine:
     verdicts = {verdict.scope: verdict for verdict in context.evidence.judgement.forms}
     verdict = verdicts[contrast.form]
     threshold = context.evidence.plan.behavior.threshold.gap_nats
-    key = _gap_key(context, contrast)
+    key = f"{contrast.key}.gap_nats"
     return VerdictLine(
         scope=context.t("conclusion.scope", form=contrast.form, group=contrast.group, reference=contrast.reference),
         verdict=context.verdict(verdict.value),
