@@ -11,7 +11,11 @@ from audit_service.errors import InvalidInput
 
 def read_audit(file: Path) -> AuditFile:
     """The audit that a YAML file describes; InvalidInput says what is wrong with it."""
-    return parse_audit_file(_read(file).decode("utf-8", errors="replace"), name=file.name)
+    try:
+        text = _read(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{file.name} is not UTF-8.", remedy="Save it as UTF-8.") from error
+    return parse_audit_file(text, name=file.name)
 
 
 def read_pairs(file: Path, audit: AuditFile) -> PairSet:

@@ -67,6 +67,7 @@ def serve(settings: Settings, *, say: Callable[[str], None]) -> None:
         ) from error
     address = Address(f"http://{settings.host}:{listening.getsockname()[1]}", os.getpid())
     file = _address_file(settings)
+    file.parent.mkdir(parents=True, exist_ok=True)  # with servers of the user's own, nobody has made it yet
     file.write_text(json.dumps({"url": address.url, "pid": address.pid}))
     say(f"audit-service answers at {address.url} (documentation: {address.url}/docs)")
     try:

@@ -127,8 +127,11 @@ def _model_path(file: Path, path: str) -> str:
         if not folder.is_dir():
             raise InvalidModel("The demonstration model is not there yet.", remedy="Run `audit-service demo-model`.")
         return str(folder)
-    folder = (file.parent / Path(path).expanduser()).absolute()
-    return str(folder) if folder.exists() else path
+    try:
+        folder = (file.parent / Path(path).expanduser()).absolute()
+        return str(folder) if folder.exists() else path
+    except (OSError, RuntimeError):  # no path of this machine; the service says what is wrong with it
+        return path
 
 
 def _pairs(client: Client, file: Path, audit: AuditFile, behavior_version_id: str) -> PairSet:

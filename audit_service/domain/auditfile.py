@@ -49,8 +49,6 @@ def parse_audit_file(text: str, *, name: str) -> AuditFile:
     try:
         content = yaml.safe_load(text)
         return AuditFile.model_validate_json(json.dumps(content))
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{name} is not YAML: {error}", remedy="Correct the line named.") from error
     except TypeError as error:
         raise InvalidInput(
             f"{name} holds a value that is no text, number, list or table: {error}.",
@@ -62,3 +60,5 @@ def parse_audit_file(text: str, *, name: str) -> AuditFile:
             remedy="Correct the fields named; examples/loan-denial.yaml shows each of them.",
             details=plain_problems(error),
         ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates and numbers that are none are ValueErrors
+        raise InvalidInput(f"{name} is not YAML: {error}", remedy="Correct what is named.") from error

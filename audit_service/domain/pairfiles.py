@@ -98,7 +98,7 @@ def parse_pairs(content: bytes, *, name: str, file_format: PairFormat) -> PairSe
     if problems:
         raise _bad_rows(problems)
     if not pairs:
-        raise InvalidPairs("The file holds no pairs.", remedy="Send at least one row below the header.")
+        raise InvalidPairs("The file holds no pairs.", remedy="Send at least one pair.")
     return PairSet(name=name, pairs=tuple(pair for _, pair in pairs))
 
 
@@ -129,24 +129,31 @@ def _decoded(content: bytes) -> str:
 def _csv_rows(text: str) -> Iterator[_Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     known = set(PairRow.model_fields)
-    if unknown := [column for column in reader.fieldnames or [] if column not in known]:
-        raise InvalidPairs(f"Unknown columns: {unknown}.", remedy=f"The columns are {', '.join(sorted(known))}.")
     try:
+        if unknown := [column for column in reader.fieldnames or [] if column not in known]:
+            raise InvalidPairs(f"Unknown columns: {unknown}.", remedy=f"The columns are {', '.join(sorted(known))}.")
         for cells in reader:
             surplus = None in cells
             filled = {column: cell for column, cell in cells.items() if column and cell}
             yield _Row(reader.line_num, None if surplus else filled, "more cells than columns")
     except csv.Error as error:
         raise InvalidPairs(
-            f"Line {reader.line_num} is not CSV: {error}.",
+            f"Line {max(1, reader.line_num)} is not CSV: {error}.",
             remedy="Quote cells that hold commas, quotes or line breaks.",
         ) from error
 
 
 def _jsonl_rows(text: str) -> Iterator[_Row]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # JSON strings may hold other signs that break lines
         if line.strip():
-            yield _Row(number, _json(line, f"Line {number}"))
+            yield _jsonl_row(number, line)
+
+
+def _jsonl_row(number: int, line: str) -> _Row:
+    try:
+        return _Row(number, _json(line, "The line"))
+    except InvalidPairs as error:
+        return _Row(number, None, error.message)
 
 
 def _json_rows(text: str) -> Iterator[_Row]:
@@ -162,7 +169,7 @@ def _json_rows(text: str) -> Iterator[_Row]:
 def _json(text: str, what: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidPairs(f"{what} is not JSON: {error}.", remedy="Correct it and send the file again.") from error
 
 

@@ -125,19 +125,34 @@ def _refuse_remote_code(folder: Path) -> None:
 
 
 def _weights(folder: Path) -> list[Path]:
-    """The safetensors files; pickles beside them are never opened."""
+    """The safetensors files; pickles beside them are never opened.
+
+    Only files whose digest is part of the identity count: an index that points elsewhere names a missing file.
+    """
+    present = {file.relative_to(folder).as_posix() for file in _files(folder) if file.suffix == ".safetensors"}
     if index := _json(folder / "model.safetensors.index.json"):
-        names = sorted(set(index.get("weight_map", {}).values()))
-        if missing := [name for name in names if not (folder / name).is_file()]:
+        names = _indexed(index)
+        if missing := [name for name in names if name not in present]:
             raise InvalidModel(
                 f"The model is incomplete: {len(missing)} of {len(names)} weight files are missing.",
-                remedy="Copy the files named into the folder.",
+                remedy="Copy the files named into the folder, as safetensors.",
                 details=missing,
             )
         return [folder / name for name in names]
-    if weights := sorted(folder.glob("*.safetensors")):
-        return weights
+    if weights := sorted(name for name in present if "/" not in name):
+        return [folder / name for name in weights]
     raise _no_weights(folder)
+
+
+def _indexed(index: dict[str, Any]) -> list[str]:
+    """The weight files that an index names."""
+    places = index.get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+        raise InvalidModel(
+            "model.safetensors.index.json has no weight_map from tensors to files.",
+            remedy="Copy the model's files again.",
+        )
+    return sorted(set(places.values()))
 
 
 def _no_weights(folder: Path) -> InvalidModel:
@@ -210,4 +225,17 @@ def _chat_template_digest(folder: Path) -> str | None:
     template = (_json(folder / "tokenizer_config.json") or {}).get("chat_template")
     if template is None:
         return None
-    return hashlib.sha256(template.encode()).hexdigest() if isinstance(template, str) else digest(template)
+    try:
+        if isinstance(template, str):
+            return hashlib.sha256(template.encode()).hexdigest()
+        if isinstance(template, list):
+            return digest(template)
+    except UnicodeEncodeError as error:
+        raise _no_template() from error
+    raise _no_template()
+
+
+def _no_template() -> InvalidModel:
+    return InvalidModel(
+        "The chat_template in tokenizer_config.json is no text.", remedy="Copy the model's files again."
+    )

@@ -28,9 +28,12 @@ def locate(path: str, *, revision: str | None) -> Files:
         InvalidInput: a relative path, or a hub name without a commit.
         InvalidModel: the hub does not have it, or cannot be reached.
     """
-    folder = Path(path).expanduser()
-    if folder.is_absolute():
-        return Files(folder.resolve())
+    try:
+        folder = Path(path).expanduser()
+        if folder.is_absolute():
+            return Files(folder.resolve())
+    except (OSError, RuntimeError) as error:  # an unknown user's home, a name too long, links in a circle
+        raise InvalidInput(f"{path!r} is no path: {error}.", remedy="Send the model folder's absolute path.") from error
     if not _HUB_NAME.fullmatch(path):
         raise InvalidInput(
             f"{path!r} is neither an absolute path nor a hub name.",

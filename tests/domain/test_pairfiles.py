@@ -64,6 +64,11 @@ class TestCsv:
         with pytest.raises(InvalidPairs, match="line 2"):
             parse(HEADER.encode() + b"race,\xff")
 
+    @pytest.mark.parametrize("header", ['"attribute', '"a"b,c', "a" * 200_000])
+    def test_a_broken_header_is_named(self, header: str) -> None:
+        with pytest.raises(InvalidPairs, match="Line 1 is not CSV"):
+            parse(header)
+
     def test_an_open_quote_is_named(self) -> None:
         with pytest.raises(InvalidPairs, match="not CSV"):
             parse(HEADER + 'race,white,black,"a b,a c\n')
@@ -88,9 +93,16 @@ class TestJson:
         lines = "\n".join(pair.model_dump_json() for pair in pair_set.pairs)
         assert parse(lines, PairFormat.JSONL).digest == pair_set.digest
 
-    def test_a_bad_line_is_named(self) -> None:
-        with pytest.raises(InvalidPairs, match="Line 2 is not JSON"):
-            parse('{"a": 1}\n{', PairFormat.JSONL)
+    def test_every_bad_line_is_named(self) -> None:
+        with pytest.raises(InvalidPairs) as caught:
+            parse("{bad\n{worse\n" + "1" * 5000, PairFormat.JSONL)
+        said = zip(caught.value.details, (1, 2, 3), strict=True)
+        assert all(detail.startswith(f"row {number}: The line is not JSON") for detail, number in said)
+
+    def test_a_line_separator_inside_a_text_breaks_no_line(self) -> None:
+        row = {"attribute": "race", "reference_group": "w", "comparison_group": "b"}
+        prompts = {"reference_prompt": "a\u2028 Emily", "comparison_prompt": "a\u2028 Aisha"}
+        assert only(parse(json.dumps(row | prompts, ensure_ascii=False), PairFormat.JSONL)).comparison_cue == "Aisha"
 
     def test_a_row_that_is_no_object_is_named(self) -> None:
         with pytest.raises(InvalidPairs) as caught:

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +180,26 @@ def test_a_folder_that_is_gone_counts_as_changed(model_folder: Path, tmp_path: P
 
 def test_hashes_come_in_the_order_of_names(model_folder: Path) -> None:
     assert list(hashes(model_folder)) == sorted(hashes(model_folder))
+
+
+@pytest.mark.parametrize("places", [[], "x", {}, {"w": 5}])
+def test_an_index_without_a_map_of_files_is_refused(model_folder: Path, places: object) -> None:
+    (model_folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(InvalidModel, match="weight_map"):
+        inspect(model_folder, name="m", version="1", dtype="float32")
+
+
+@pytest.mark.parametrize("name", ["../outside.safetensors", ".hidden.safetensors", "weights.bin"])
+def test_an_index_can_name_only_files_that_are_part_of_the_identity(model_folder: Path, name: str) -> None:
+    shutil.copy(model_folder / "model.safetensors", model_folder / name)
+    (model_folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"embed": name}}))
+    with pytest.raises(InvalidModel) as caught:
+        inspect(model_folder, name="m", version="1", dtype="float32")
+    assert caught.value.details == [name]
+
+
+@pytest.mark.parametrize("template", [5, "\ud800"])
+def test_a_chat_template_that_is_no_text_is_refused(model_folder: Path, template: object) -> None:
+    (model_folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    with pytest.raises(InvalidModel, match="chat_template"):
+        inspect(model_folder, name="m", version="1", dtype="float32")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from audit_service.errors import InvalidModel
@@ -71,11 +72,36 @@ def load_subject(path: str | Path, *, dtype: str = "float32", device: str = "aut
     if dtype not in DTYPES:
         raise InvalidModel(f"dtype {dtype!r} is unknown", remedy=f"use one of {', '.join(DTYPES)}")
     place = _device(device)
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, trust_remote_code=False
-    )
+    model = _complete_model(folder, DTYPES[dtype])
     model.to(place)  # type: ignore[arg-type]
     return subject_of(model, load_tokenizer(folder))
+
+
+def _complete_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The model with every weight from its files; transformers alone would fill gaps with random numbers."""
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise InvalidModel(
+            f"{folder.name} cannot be loaded: {error}", remedy="copy the model's files again, or save them anew"
+        ) from error
+    model: PreTrainedModel
+    model, found = loaded
+    gaps = [*found["missing_keys"], *(str(key) for key in found["mismatched_keys"])]
+    if gaps:
+        raise InvalidModel(
+            f"{folder.name} lacks {len(gaps)} of its weights, or has them in another shape",
+            remedy="copy the model's files again; a model with random weights is not audited",
+            details=sorted(gaps)[:20],
+        )
+    return model
 
 
 def subject_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Subject:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from audit_service.errors import InvalidModel
@@ -106,3 +107,25 @@ def test_variants_that_are_not_proven_are_refused_by_name(variant: str, option: 
     setattr(subject.model.config, option, not getattr(subject.model.config, option))
     with pytest.raises(InvalidModel, match=option):
         subject_of(subject.model, subject.tokenizer)
+
+
+def test_a_model_that_lacks_a_weight_is_refused_by_its_name(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(InvalidModel) as caught:
+        load_subject(folder, device="cpu")
+    assert caught.value.details == ["model.layers.1.mlp.up_proj.weight"]
+
+
+def test_a_weight_of_another_shape_is_refused(folder: Path) -> None:
+    _change_config(folder, intermediate_size=40)
+    with pytest.raises(InvalidModel, match=r"weights|cannot be loaded"):
+        load_subject(folder, device="cpu")
+
+
+def test_damaged_weights_are_refused(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(InvalidModel, match="cannot be loaded"):
+        load_subject(folder, device="cpu")
