@@ -17,7 +17,8 @@ from audit_service.domain.lifecycle import TERMINAL, RunState
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.results import VerdictValue
 from audit_service.domain.sentences import english
-from audit_service.errors import Cancelled, Conflict, InvalidModel, StorageFull
+from audit_service.errors import Cancelled, Conflict, InvalidModel
+from audit_service.files import write_whole
 from audit_service.following import follow
 from audit_service.pairsets.schemas import PairSet
 from audit_service.registry.schemas import Dtype, ModelVersionCreate
@@ -169,7 +170,7 @@ def _fetch(client: Client, run: Run, plan: PlanRecord, *, out_dir: Path, name: s
     judgement = client.verdict(run.id).judgement
     pdf = client.report(run.id)
     path = out_dir / f"{name}-{run.id[-8:]}.pdf"
-    _write(path, pdf)
+    write_whole(path, pdf)
     return RunSummary(
         run=run.id,
         plan=plan.digest,
@@ -180,18 +181,3 @@ def _fetch(client: Client, run: Run, plan: PlanRecord, *, out_dir: Path, name: s
         report=str(path),
         report_sha256=hashlib.sha256(pdf).hexdigest(),
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    part = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StorageFull(
-            f"{path} cannot be written: {error.strerror}.",
-            remedy="The report is kept by the service; free space or name another folder with --out, and run again.",
-        ) from error

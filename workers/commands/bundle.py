@@ -1,12 +1,11 @@
 """``audit-service bundle``: everything of a run that an auditor needs, in one file."""
 
-import errno
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from audit_service.errors import StorageFull
+from audit_service.files import write_whole
 from audit_service.processes import surroundings
 
 
@@ -22,11 +21,5 @@ def bundle(
         from workers.runtime import runtime  # noqa: PLC0415
 
         data = bundle_of(runtime().database, run)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(data)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise StorageFull(f"There is no space for {out}.", remedy="Free some space.") from error
-        raise
+    write_whole(out, data)
     typer.echo(f"Bundle: {out} ({len(data):,} bytes). Check it with: audit-service verify {out}")

@@ -1,6 +1,6 @@
 """``audit-service trace``: one pair of texts, token by token, without any server."""
 
-import errno
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from audit_service.domain.behaviors import Labels
 from audit_service.domain.plan import Direction
 from audit_service.domain.sites import SiteKind
-from audit_service.errors import InvalidTrace, StorageFull
+from audit_service.errors import InvalidTrace
+from audit_service.files import write_whole
 
 err = Console(stderr=True)
 
@@ -53,6 +54,8 @@ def trace(
     from workers.engine.tokens import encode_labels, encode_text  # noqa: PLC0415
 
     kinds = _kinds(sites)
+    if not out.absolute().parent.is_dir():
+        raise InvalidTrace(f"{out} cannot be written: there is no such folder", remedy="make the folder first")
     disable_progress_bar()  # type: ignore[no-untyped-call]
     make_deterministic()
     subject = load_subject(model, dtype=dtype, device=device)
@@ -66,7 +69,7 @@ def trace(
     values: dict[str, NDArray[np.generic]] = {str(kind): cells for kind, cells in found.patched.items()}
     values |= {"clean": np.array(found.clean, np.float32), "corrupt": np.array(found.corrupt, np.float32)}
     values |= {"clean_tokens": np.array(clean_ids), "corrupt_tokens": np.array(corrupt_ids)}
-    _write(out, values)
+    write_whole(out, _npz(values))
     err.print(f"clean {found.clean:+.4f} nats, corrupt {found.corrupt:+.4f} nats → {out}", highlight=False)
 
 
@@ -85,15 +88,7 @@ def _bar() -> Iterator[Callable[[int, int, float], None]]:
         yield lambda done, total, effect: bar.update(task, completed=done, total=total, effect=effect)
 
 
-def _write(out: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
-    """Write beside the target and move into place, so that no half-made file is left."""
-    half = out.with_name(f".{out.name}.half")
-    try:
-        with half.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        half.replace(out)
-    except OSError as error:
-        half.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
-            raise StorageFull(f"no space is left for {out}", remedy="free some space and run it again") from error
-        raise InvalidTrace(f"{out} cannot be written: {error.strerror}", remedy="give a writable path") from error
+def _npz(arrays: dict[str, NDArray[np.generic]]) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    return file.getvalue()

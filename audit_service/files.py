@@ -1,0 +1,31 @@
+"""Files that a command leaves behind: whole or not at all."""
+
+import errno
+from contextlib import suppress
+from pathlib import Path
+
+from audit_service.errors import InvalidInput, StorageFull
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside the target and move into place; folders on the way are made.
+
+    Raises:
+        StorageFull: the disk or the user's share of it is full.
+        InvalidInput: the path cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if error.errno in _FULL:
+            raise StorageFull(
+                f"No space is left for {path}.", remedy="Free space and run the command again."
+            ) from error
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}.", remedy="Name a path that can.") from error
