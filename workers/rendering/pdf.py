@@ -112,10 +112,16 @@ def _environment() -> dict[str, str]:
 
 
 def _failure(code: int, said: str) -> RenderFailed:
-    """The child's last words as an error of ours."""
+    """The child's last words as an error of ours.
+
+    A child without memory may complain on, after it gave its reason or before it could.
+    """
     lines = [line for line in said.strip().splitlines() if line.strip()]
-    last = lines[-1] if lines else ""
+    given = [line for line in lines if line.partition(": ")[0] in {*EXIT_REASONS, "glyph"}]
+    last = (given or lines or [""])[-1]
     reason, _, detail = last.partition(": ")
+    if not given and "MemoryError" in said:
+        reason = "memory"
     if reason == "glyph":
         return MissingGlyphs([int(word, 16) for word in detail.split()])
     if code < 0:

@@ -49,6 +49,15 @@ def test_a_rendering_that_takes_too_much_memory_is_stopped() -> None:
 
 
 @pytest.mark.parametrize(
+    "said", ["memory: out of it\nException ignored in sys.unraisablehook\n", "Exception ignored in: x\nMemoryError\n"]
+)
+def test_complaints_around_the_end_of_memory_do_not_hide_the_reason(said: str) -> None:
+    program = ["-c", f"import sys; sys.stderr.write({said!r}); sys.exit(1)"]
+    with pytest.raises(RenderFailed, match="memory"):
+        run_child(b"", seconds=60, program=program)
+
+
+@pytest.mark.parametrize(
     "html",
     [
         "<img alt='x' src='file:///etc/hostname'>",
