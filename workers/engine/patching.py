@@ -1,6 +1,6 @@
 """Activation patching: put the donor's activation into the recipient's run and read the decision."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction, Mapping
 from audit_service.domain.sites import Site
+from workers.engine.distributions import Readouts, log_probabilities, read_all
 from workers.engine.donors import Recording, equal_beginning, record
 from workers.engine.flight import Flight, Group
 from workers.engine.loading import Subject
@@ -34,6 +35,10 @@ class PairEffects:
     """[site] in the order asked for."""
     d_clean: float
     d_corrupt: float
+    readouts: Readouts | None = None
+    """[site] all readouts of the same patched runs, where asked for."""
+    unpatched: Readouts | None = None
+    """[2] those of the clean and the corrupt run; the donor's divergence from itself is 0."""
 
 
 def trace_pair(
@@ -44,13 +49,15 @@ def trace_pair(
     direction: Direction,
     labels: LabelTokens,
     mapping: Mapping = Mapping.RIGHT_ALIGNED,
+    all_readouts: bool = False,
     progress: Progress = no_progress,
     should_stop: StopCheck = never_stop,
 ) -> PairEffects:
     """Patch every site of a pair, one at a time, and read the decision value of each patched run.
 
-    Denoising puts clean activations into the corrupt run, noising the reverse. Raises InvalidTrace for a site that this
-    model does not have, Cancelled when asked to stop.
+    Denoising puts clean activations into the corrupt run, noising the reverse. ``all_readouts`` adds the probabilities,
+    divergences and ranks of the same runs, at the price of the whole unembedding. Raises InvalidTrace for a site that
+    this model does not have, Cancelled when asked to stop.
     """
     clean = record(subject, encoded.clean.ids, should_stop=should_stop)
     corrupt = record(subject, encoded.corrupt.ids, should_stop=should_stop)
@@ -58,8 +65,16 @@ def trace_pair(
     to, by = (encoded.corrupt, encoded.clean) if denoise else (encoded.clean, encoded.corrupt)
     exchanges = [exchange_of(site, to, by, mapping) for site in sites]
     recipient, donor = (corrupt, clean) if denoise else (clean, corrupt)
+    both = torch.stack([clean.decision, corrupt.decision])
+    d_clean, d_corrupt = decision_values(subject, both, labels).tolist()
+    if all_readouts:
+        sets = [(exchange,) for exchange in exchanges]
+        found = read_together(
+            subject, recipient, donor, sets, labels=labels, progress=progress, should_stop=should_stop
+        )
+        unpatched = read_all(subject, both, labels, donor=log_probabilities(subject, donor.decision))
+        return PairEffects(found.d, d_clean, d_corrupt, found, Readouts.of(unpatched.cpu().numpy()))
     patched = patch(subject, recipient, donor, exchanges, labels=labels, progress=progress, should_stop=should_stop)
-    d_clean, d_corrupt = decision_values(subject, torch.stack([clean.decision, corrupt.decision]), labels).tolist()
     return PairEffects(patched, d_clean, d_corrupt)
 
 
@@ -105,19 +120,73 @@ def patch_together(
 
     A set may span several layers (a window) and kinds. Where two of its exchanges meet, the later in the network wins.
     """
-    unpatched = decision_values(subject, recipient.decision[None], labels)
-    patched = unpatched.repeat(len(sets))
+    table = _measure(
+        subject,
+        recipient,
+        donor,
+        sets,
+        lambda hidden: decision_values(subject, hidden, labels)[:, None],
+        skip_equal=skip_equal,
+        progress=progress,
+        should_stop=should_stop,
+    )
+    return table[:, 0]
+
+
+def read_together(
+    subject: Subject,
+    recipient: Recording,
+    donor: Recording,
+    sets: Sequence[Sequence[Exchange]],
+    *,
+    labels: LabelTokens,
+    skip_equal: bool = True,
+    progress: Progress = no_progress,
+    should_stop: StopCheck = never_stop,
+) -> Readouts:
+    """All readouts [set] of the same runs, against the donor's distribution, at no further forward."""
+    donors_own = log_probabilities(subject, donor.decision)
+    table = _measure(
+        subject,
+        recipient,
+        donor,
+        sets,
+        lambda hidden: read_all(subject, hidden, labels, donor=donors_own),
+        skip_equal=skip_equal,
+        progress=progress,
+        should_stop=should_stop,
+    )
+    return Readouts.of(table)
+
+
+Read = Callable[[Float[Tensor, "run width"]], Float[Tensor, "run readout"]]
+"""From the residual stream at the decision to what is read there; d first."""
+
+
+def _measure(
+    subject: Subject,
+    recipient: Recording,
+    donor: Recording,
+    sets: Sequence[Sequence[Exchange]],
+    read: Read,
+    *,
+    skip_equal: bool,
+    progress: Progress,
+    should_stop: StopCheck,
+) -> NDArray[np.float32]:
+    """What is read [set, readout] in the run of each set; the unpatched reading where nothing can have changed."""
+    unpatched = read(recipient.decision[None])
+    table = unpatched.repeat(len(sets), 1)
     same = equal_beginning(recipient, donor) if skip_equal else 0
     placed = [place(subject.anatomy, cell, each, recipient, donor, same=same) for cell, each in enumerate(sets)]
     todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
     done = len(sets) - len(todo)
     for flown in _flights(todo, recipient.length):
         hidden = _fly(subject, flown, recipient, donor, should_stop=should_stop)
-        cells = torch.tensor([p.cell for p in flown], device=subject.device)
-        patched[cells] = decision_values(subject, hidden, labels)
+        table[torch.tensor([p.cell for p in flown], device=subject.device)] = read(hidden)
         done += len(flown)
-        progress(done, len(sets), float((patched - unpatched).abs().max()))
-    return patched.cpu().numpy()
+        progress(done, len(sets), float((table[:, 0] - unpatched[0, 0]).abs().max()))
+    return table.cpu().numpy()
 
 
 def _fly(

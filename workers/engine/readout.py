@@ -48,7 +48,11 @@ def decision_values(
 def full_decision(subject: Subject, hidden: Float[Tensor, "prompt width"], labels: LabelTokens) -> Decision:
     """Read d and the labels' log-probabilities over the whole vocabulary; InvalidTrace as above."""
     check_labels(subject, labels)
-    rows = logits(subject, hidden)
+    return decision_of(logits(subject, hidden), labels)
+
+
+def decision_of(rows: Float[Tensor, "prompt token"], labels: LabelTokens) -> Decision:
+    """The same from the logits of all tokens."""
     favorable = rows[:, list(labels.favorable)].logsumexp(1)
     unfavorable = rows[:, list(labels.unfavorable)].logsumexp(1)
     total = rows.logsumexp(1)

@@ -1,0 +1,89 @@
+"""What a patched run says about every token, beside the decision value: readouts of one row of logits.
+
+Zhang & Nanda 2024 (section 3) compare these metrics; METHOD.md section 4 asks for all of them on the same run.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from math import log
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audit_service.domain.labels import LabelTokens
+from workers.engine.loading import Subject
+from workers.engine.readout import check_labels, decision_of, logits
+
+MOST_LOGITS = 1 << 24
+"""Logits that are in memory at once (64 MiB in float32): a flight of short runs has more rows than that allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readouts:
+    """All readouts of some runs, each from the logits of one decision row over the whole vocabulary."""
+
+    d: NDArray[np.float32]
+    """[run] decision value, log-odds in nats."""
+    log_p_favorable: NDArray[np.float32]
+    """[run] log of the summed probability of the favorable labels."""
+    log_p_unfavorable: NDArray[np.float32]
+    """[run]"""
+    kl: NDArray[np.float32]
+    """[run] Kullback-Leibler divergence of this run's next-token distribution from the donor's,
+    sum of P_donor (log P_donor - log P_run) in nats: 0 where the run says all that the donor says."""
+    js: NDArray[np.float32]
+    """[run] Jensen-Shannon divergence of the two in nats, symmetric and at most log 2."""
+    rank: NDArray[np.float32]
+    """[run] place of the likeliest favorable label among all tokens; 1 is the likeliest token of all."""
+
+    @classmethod
+    def of(cls, rows: NDArray[np.float32]) -> "Readouts":
+        """The columns of a [run, readout] table by their names."""
+        return cls(*np.ascontiguousarray(rows.T))
+
+
+READOUTS = tuple(field.name for field in fields(Readouts))
+
+
+@torch.inference_mode()
+def log_probabilities(subject: Subject, hidden: Float[Tensor, " width"]) -> Float[Tensor, " token"]:
+    """Log-probability of every token from the residual stream behind the last layer."""
+    return logits(subject, hidden[None])[0].log_softmax(0)
+
+
+@torch.inference_mode()
+def read_all(
+    subject: Subject,
+    hidden: Float[Tensor, "run width"],
+    labels: LabelTokens,
+    *,
+    donor: Float[Tensor, " token"],
+) -> Float[Tensor, "run readout"]:
+    """All readouts of each run in the order of ``READOUTS``; ``donor`` holds the donor's log-probabilities.
+
+    Raises InvalidBehavior for labels outside the vocabulary, InvalidTrace for logits that are not finite.
+    """
+    check_labels(subject, labels)
+    at_once = max(1, MOST_LOGITS // len(donor))
+    parts = (logits(subject, part) for part in torch.split(hidden, at_once))
+    return torch.cat([torch.stack(tuple(_columns(rows, labels, donor)), 1) for rows in parts])
+
+
+def _columns(
+    rows: Float[Tensor, "run token"], labels: LabelTokens, donor: Float[Tensor, " token"]
+) -> Iterator[Float[Tensor, " run"]]:
+    yield from decision_of(rows, labels)
+    own, others = rows.log_softmax(1), donor[None]
+    yield divergence(others, own)
+    middle = torch.logaddexp(others, own) - log(2)
+    yield (divergence(others, middle) + divergence(own, middle)) / 2
+    best = rows[:, list(labels.favorable)].amax(1, keepdim=True)
+    yield 1 + (rows > best).sum(1).float()
+
+
+def divergence(of: Float[Tensor, "#run token"], by: Float[Tensor, "#run token"]) -> Float[Tensor, " _"]:
+    """KL(of || by) in nats from log-probabilities; rounding below zero is zero."""
+    return (of.exp() * (of - by)).sum(-1).clamp_min(0)
