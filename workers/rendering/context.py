@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from audit_service.domain.approvals import Record
 from audit_service.domain.frameworks import (
     DISPARITY,
     LOCALISATION,
     MANIFEST,
     METRIC,
+    MITIGATION,
     SENSITIVITY,
     Application,
     DowngradeId,
@@ -39,6 +41,10 @@ WORST_FIRST = (
 
 LEADING = ".leading_site_share"
 """Result keys that say how often the leading site of a form leads under other directions, metrics and prompts."""
+
+
+_RESULTS = frozenset({Record.VERDICT, Record.REPORT})
+"""Records whose acceptance signs off what was found, not only what was planned."""
 
 
 class Contrast(NamedTuple):
@@ -137,21 +143,22 @@ class Context:
     def facts(self) -> Facts:
         """What the downgrades ask, answered from the evidence alone."""
         evidence = self.evidence
-        people = {evidence.run.requested_by, evidence.plan.behavior.owner}
-        others = [approval for approval in evidence.approvals if approval.person not in people]
+        authors = {evidence.run.requested_by, evidence.plan.behavior.owner}
+        accepting = [approval for approval in evidence.approvals if approval.accepts and evidence.names(approval)]
+        others = [approval for approval in accepting if approval.person not in authors]
         leading = [r.value for r in evidence.judgement.results if r.key.endswith(LEADING)]
         return Facts(
             artefacts=frozenset(self._artefacts()),
-            signed_off_by_another=bool(others),
+            signed_off_by_another=any(approval.record in _RESULTS for approval in others),
             disparity_complete=all(self._complete(contrast) for contrast in self.contrasts),
             criteria_fixed_before=not evidence.plan.exploratory and evidence.run.planned_at <= evidence.run.started_at,
             inconclusive=any(v.value is VerdictValue.INCONCLUSIVE for v in evidence.judgement.forms),
             localisation_stable=all(share == 1.0 for share in leading) if leading else None,
             digests_hold=evidence.digests_hold,
             deployment_argument=bool(evidence.plan.behavior.deployment_note),
-            current=None,
-            mitigation_complete=None,
-            approver_independent=None if not evidence.approvals else len(others) == len(evidence.approvals),
+            current=evidence.currency.holds(at=evidence.issued_at, model_digest=evidence.plan.model.digest),
+            mitigation_complete=self._mitigations_complete(),
+            approver_independent=None if not accepting else len(others) == len(accepting),
         )
 
     def downgrades(self) -> dict[DowngradeId, Application]:
@@ -167,6 +174,16 @@ class Context:
             yield SENSITIVITY
         if self.evidence.approvals:
             yield "approval_trail"
+        if self.evidence.mitigations:
+            yield MITIGATION
+        if self.evidence.comparison:
+            yield "revalidation_record"
+
+    def _mitigations_complete(self) -> bool | None:
+        """Whether every mitigation was measured whole (DG9); None if there is none."""
+        digest = self.evidence.pair_set.digest
+        measured = [mitigation.complete(pair_set_digest=digest) for mitigation in self.evidence.mitigations]
+        return all(measured) if measured else None
 
     def _complete(self, contrast: Contrast) -> bool:
         """Interval, sample size and null control of one comparison (DG2)."""

@@ -4,7 +4,9 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, Field
 
-from audit_service.domain.manifest import Frozen
+from audit_service.domain.approvals import Acceptance, Approval, Record, Response
+from audit_service.domain.comparison import Comparison, Currency, Mitigation
+from audit_service.domain.manifest import Frozen, digest
 from audit_service.domain.pairs import PairSet
 from audit_service.domain.plan import Direction, Plan, ShardKind
 from audit_service.domain.results import Judgement
@@ -47,15 +49,13 @@ class EventRecord(Frozen):
     """Hash of the entry, chained to the one before."""
 
 
-class Approval(Frozen):
-    """A decision of a named person on a named record."""
+class Edition(Frozen):
+    """An edition of this report that was issued before: what reviewers of reports name."""
 
-    at: AwareDatetime
-    person: str
-    role: str
-    decision: str
-    record_digest: str
-    comment: str = ""
+    number: int
+    issued_at: AwareDatetime
+    digests: dict[str, str]
+    """Language → SHA-256 of the PDF."""
 
 
 class Signing(Frozen):
@@ -84,7 +84,15 @@ class Evidence(Frozen):
     model_verified: bool
     """The model folder's digest was computed again for the run and equals the plan's."""
     events: tuple[EventRecord, ...] = ()
+    editions: tuple[Edition, ...] = ()
+    """Editions before this one, oldest first."""
     approvals: tuple[Approval, ...] = ()
+    responses: tuple[Response, ...] = ()
+    acceptances: tuple[Acceptance, ...] = ()
+    mitigations: tuple[Mitigation, ...] = ()
+    comparison: Comparison | None = None
+    """With the last accepted run; None if there is none."""
+    currency: Currency = Currency()
     signing: Signing | None = None
     """None for a report without a signature."""
 
@@ -94,8 +102,24 @@ class Evidence(Frozen):
         return f"AE-{self.plan.digest[:6].upper()}-{self.run.id.replace('-', '')[:8].upper()}"
 
     @property
+    def edition(self) -> int:
+        return len(self.editions) + 1
+
+    @property
     def issued_at(self) -> datetime:
-        return self.run.ended_at
+        """The moment of the youngest record in it."""
+        records: tuple[Approval | Response | Acceptance, ...] = (*self.approvals, *self.responses, *self.acceptances)
+        return max([self.run.ended_at, *(record.at for record in records)])
+
+    def names(self, approval: Approval) -> bool:
+        """Whether the digest that a person decided on is one of this run's records."""
+        known = {
+            Record.PLAN: {self.plan.digest},
+            Record.VERDICT: {digest(self.judgement)},
+            Record.REPORT: {pdf for edition in self.editions for pdf in edition.digests.values()},
+            Record.ACCEPTANCE: {digest(acceptance) for acceptance in self.acceptances},
+        }
+        return approval.record_digest in known[approval.record]
 
     @property
     def digests_hold(self) -> bool:

@@ -10,6 +10,7 @@ from workers.rendering.evidence import Evidence
 from workers.rendering.sections import (
     annexes,
     appendix,
+    approvals,
     assurance,
     crosswalk,
     disparity,
@@ -43,7 +44,7 @@ def build_view(evidence: Evidence, *, language: str = "en") -> EvidenceView:
         assurance.limitations(context),
         crosswalk.nist_section(context),
         crosswalk.iso_section(context),
-        assurance.approvals(context),
+        approvals.approvals(context),
         appendix.reproduction(context),
     )
     cover, conclusion = front.cover(context), front.conclusion(context)

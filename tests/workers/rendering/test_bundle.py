@@ -11,12 +11,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from audit_service.domain.approvals import Approval, Decision, Record
 from audit_service.domain.manifest import canonical_json
 from audit_service.errors import InvalidInput
 from tests.workers.rendering.audits import NOON, Audit, make_audit
 from workers.commands.verify import verify as command
 from workers.rendering.bundle import MANIFEST, contents, event_chain, make_bundle, manifest, pack
-from workers.rendering.evidence import Approval
 from workers.rendering.report import Report, make_report
 from workers.rendering.seal import MARK, sealed, unsealed
 from workers.rendering.verifying import verify
@@ -29,7 +29,12 @@ Files = dict[str, bytes]
 def audit() -> Audit:
     made = make_audit(layers=2, heads=1)
     approval = Approval(
-        at=NOON, person="Second Line", role="Validator", decision="accepted", record_digest=made.evidence.plan.digest
+        at=NOON,
+        person="Second Line",
+        role="Validator",
+        record=Record.PLAN,
+        record_digest=made.evidence.plan.digest,
+        decision=Decision.ACCEPTED,
     )
     return Audit(made.evidence.model_copy(update={"approvals": (approval,)}), made.cells)
 

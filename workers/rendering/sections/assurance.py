@@ -1,8 +1,8 @@
-"""Results C, open items, limitations, approvals: what the reader may and may not lean on."""
+"""Results C, open items, limitations: what the reader may and may not lean on."""
 
 from audit_service.domain.results import Level, LintFinding, Verdict, VerdictValue
 from workers.rendering import numbers
-from workers.rendering.blocks import Block, Bullets, Callout, Cell, Column, Paragraph, Section
+from workers.rendering.blocks import Block, Bullets, Cell, Column, Paragraph, Section
 from workers.rendering.context import WORST_FIRST, Context, code, fact_list, heading, note, table, text_cell, tone_of
 from workers.rendering.sections.subject import not_measured
 
@@ -173,34 +173,3 @@ def limitations(context: Context) -> Section:
     blocks: list[Block] = [Bullets(items=tuple(items)), heading(t("limitation.uses"), "limitation-uses")]
     blocks.append(Bullets(items=tuple(t(f"limitation.use.{name}") for name in ("individual", "ranking", "other"))))
     return Section(id="limitations", number="11", title=t("limitation.title"), blocks=tuple(blocks))
-
-
-def approvals(context: Context) -> Section:
-    t, evidence = context.t, context.evidence
-    blocks: list[Block] = []
-    if evidence.approvals:
-        labels = ("at", "person", "role", "decision", "record", "comment")
-        rows = [
-            tuple(
-                text_cell(x)
-                for x in (numbers.moment(a.at), a.person, a.role, a.decision, numbers.short(a.record_digest), a.comment)
-            )
-            for a in evidence.approvals
-        ]
-        blocks.append(table(t("approval.caption"), [Column(label=t(f"approval.{name}")) for name in labels], rows))
-    else:
-        blocks.append(Callout(title=t("approval.none"), text=t("approval.none.text"), tone="inconclusive"))
-    if evidence.events:
-        columns = [Column(label=t("event.at"), width="24%"), Column(label=t("event.actor"), width="20%")]
-        columns += [Column(label=t("event.what")), Column(label=t("event.digest"), style="code", width="22%")]
-        rows = [
-            (
-                text_cell(numbers.moment(event.at)),
-                text_cell(event.actor),
-                text_cell(event.what),
-                code(numbers.short(event.digest or "")),
-            )
-            for event in evidence.events
-        ]
-        blocks += [heading(t("event.title"), "approval-events"), table(t("event.caption"), columns, rows, dense=True)]
-    return Section(id="approvals", number="14", title=t("approval.title"), blocks=tuple(blocks))
