@@ -1,13 +1,13 @@
+import asyncio
 import threading
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from audit_service.audits import lifecycle
 from audit_service.audits.schemas import PlanCreate
-from audit_service.client import Client
+from audit_service.client import AsyncClient, Client
 from audit_service.db.handles import Database
 from audit_service.db.tables import ReportRow, ResultRow
 from audit_service.domain.lifecycle import EventKind, RunState
@@ -15,13 +15,12 @@ from audit_service.domain.pairfiles import PairFormat
 from audit_service.domain.plan import Direction, Judging, Plan
 from audit_service.domain.results import Outcome, Result, VerdictValue
 from audit_service.domain.trace import Trace
-from audit_service.errors import Conflict, InvalidPairs, NotFound, Unavailable
+from audit_service.errors import Conflict, InvalidPairs, NotFound
 from audit_service.findings.cells import CellFormat
 from audit_service.pairsets.schemas import PreviewCreate
 from audit_service.registry.schemas import ModelVersionCreate
 from tests.examples import loan_denial
 from tests.findings.made import KEY, add_findings
-from tests.folders import free_port
 from tests.service import Audit
 
 
@@ -42,6 +41,10 @@ def test_an_audit_is_driven_from_registration_to_its_report(
         )
     )
     assert plan.content.behavior == loan_denial().behavior
+    assert client.plan(plan.id) == plan
+    assert [one.id for one in client.model_versions(model="tiny")] == [model.id]
+    assert [one.id for one in client.behavior_versions(behavior="loan-denial-race")] == [behavior.id]
+    assert len(list(client.pairs(pairs.id))) == pairs.count
     run = client.start_run(plan.id)
     assert client.pause(run.id).state is RunState.PAUSED
     assert client.resume(run.id).state is RunState.QUEUED
@@ -81,17 +84,6 @@ def test_a_conflict_is_a_conflict(client: Client, audit: Audit) -> None:
         client.pause(run_id)
 
 
-def test_a_service_that_is_not_there_says_how_to_start_it() -> None:
-    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unavailable, match="audit-service serve"):
-        client.run("01936f5e-7c1a-7a3e-8f00-0242ac120002")
-
-
-def test_an_address_of_something_else_is_told_from_the_service(client: Client) -> None:
-    client._http.base_url = httpx.URL(str(client._http.base_url) + "/docs/")
-    with pytest.raises(NotFound):
-        client.run("01936f5e-7c1a-7a3e-8f00-0242ac120002")
-
-
 def test_lists_are_read_over_all_their_pages(client: Client, audit: Audit, database: Database) -> None:
     run_id = audit.run()["id"]
     keys = [f"raw.{number}" for number in range(450)]
@@ -128,3 +120,34 @@ def test_following_does_not_stop_at_a_failure_that_was_resumed(
         with database.writing() as session:
             lifecycle.move(session, run_id, state, by="test")
     assert [event.data["to"] for event in client.follow(run_id)] == ["queued", "failed", "queued", "cancelled"]
+
+
+def test_a_program_with_an_event_loop_awaits_the_same_calls(url: str, audit: Audit, database: Database) -> None:
+    run_id = audit.run()["id"]
+    add_findings(database, run_id, Plan.model_validate(audit.plan()["content"], strict=False))
+
+    async def read() -> None:
+        async with AsyncClient(url) as client:
+            one, other = await asyncio.gather(client.verdict(run_id), client.verdict(run_id))
+            assert one == other
+            assert [run.id async for run in client.runs()] == [run_id]
+            assert [result.key async for result in client.results(run_id, prefix="raw.race.")] == [
+                "raw.race.black.gap_nats"
+            ]
+            assert (await client.cancel(run_id)).state is RunState.CANCELLED
+            states = [event.data["to"] async for event in client.follow(run_id) if event.kind is EventKind.STATE]
+            assert states == ["queued", "cancelled"]
+            with pytest.raises(Conflict, match="From cancelled"):
+                await client.pause(run_id)
+
+    asyncio.run(read())
+
+
+def test_the_blocking_client_works_where_an_event_loop_runs(url: str, audit: Audit) -> None:
+    run_id = audit.run()["id"]
+
+    async def cell_of_a_notebook() -> list[str]:
+        with Client(url) as client:
+            return [run.id for run in client.runs()]
+
+    assert asyncio.run(cell_of_a_notebook()) == [run_id]
