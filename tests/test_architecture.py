@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TORCH = {"torch", "transformers", "accelerate", "gguf"}
 DOMAIN = {"audit_service.domain", "audit_service.errors", "numpy", "scipy", "statsmodels", "pydantic",
-          "safetensors.numpy", "yaml", "os.path.commonprefix"}  # fmt: skip
+          "safetensors.numpy", "yaml", "cronsim", "os.path.commonprefix"}  # fmt: skip
 """Besides these the standard library: what computes and parses, nothing that reaches outside the process."""
 IO = {"asyncio", "http", "multiprocessing", "os", "pathlib", "shutil", "socket", "sqlite3", "subprocess",
       "tempfile", "threading", "urllib"}  # fmt: skip
