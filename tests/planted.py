@@ -79,10 +79,11 @@ def carrier(
         _decide(model.model.layers[rule.mlp].mlp, rule)
         unembedding = model.get_output_embeddings().weight
         unembedding[:, JUNK:] = torch.randn(vocabulary, DECOYS) / 4
-        for tokens, sign in zip(labels, (0.5, -0.5), strict=True):
-            unembedding[list(tokens)] = 0
-            unembedding[list(tokens), CONSTANT] = 10 + sign * bias
-            unembedding[list(tokens), OUT] = sign * gain
+        for side, sign in zip(labels, (0.5, -0.5), strict=True):
+            tokens = [token for (token,) in side]
+            unembedding[tokens] = 0
+            unembedding[tokens, CONSTANT] = 10 + sign * bias
+            unembedding[tokens, OUT] = sign * gain
     return subject_of(model, tokenizer or word_tokenizer(()))
 
 
@@ -128,8 +129,9 @@ def fraction(marked: Iterable[int], labels: LabelTokens, *, vocabulary: int = 24
         mlps[0].up_proj.weight[0, list(marked)], mlps[0].down_proj.weight[found, 0] = 1, 1 / OPEN
         _copy(model.model.layers[1].self_attn, 3, slice(found, found + 1), slice(share, share + 1))
         mlps[2].up_proj.weight[0, share], mlps[2].down_proj.weight[out, 0] = 1, 1 / OPEN
-        for tokens, sign in zip(labels, (0.5, -0.5), strict=True):
-            unembedding[list(tokens), out] = sign * gain
+        for side, sign in zip(labels, (0.5, -0.5), strict=True):
+            tokens = [token for (token,) in side]
+            unembedding[tokens, out] = sign * gain
     return subject_of(model, word_tokenizer(()))
 
 
@@ -146,7 +148,7 @@ def save_carrier(
     found = {tokenizer.get_vocab().get(before + cue): value for cue, value in signal.items() for before in ("", " ")}
     labels = LabelTokens(
         *(
-            tuple(sorted({tokenizer.get_vocab()[spelling] for spelling in side}))
+            tuple(sorted({(tokenizer.get_vocab()[spelling],) for spelling in side}))
             for side in (behavior.labels.favorable, behavior.labels.unfavorable)
         )
     )

@@ -28,7 +28,11 @@ class Form(Frozen):
 
 
 class Labels(Frozen):
-    """The answers that count, each in its spellings; the first token decides, so spellings are whole tokens."""
+    """The answers that count, each in its spellings.
+
+    A spelling may be several tokens: its probability is that of the whole sequence behind the prompt, its length kept.
+    For a classifier the labels are its classes, each named once by name or number.
+    """
 
     favorable: tuple[str, ...] = Field(min_length=1)
     unfavorable: tuple[str, ...] = Field(min_length=1)

@@ -41,8 +41,8 @@ class FormPreview(Frozen):
 class Preview(Frozen):
     """Alignment and label coverage."""
 
-    label_tokens: dict[str, tuple[int, ...]]
-    """Side of the decision ("favorable", "unfavorable") → token ids."""
+    label_tokens: dict[str, tuple[tuple[int, ...], ...]]
+    """Side of the decision ("favorable", "unfavorable") → token ids of each spelling; a classifier's class numbers."""
     forms: tuple[FormPreview, ...]
     examples: tuple[PairPreview, ...]
     """The first pairs of each form's sample, token by token."""

@@ -23,7 +23,7 @@ def plan_with(audit: Audit, api: TestClient, labels: dict[str, list[str]]) -> Re
     ("labels", "said"),
     [
         ({"favorable": ["Approve the loan"], "unfavorable": ["No"]}, "'Approve the loan' is unknown"),
-        ({"favorable": ["Yes", "yes"], "unfavorable": ["yes"]}, "begin with the same token"),
+        ({"favorable": ["Yes", "yes"], "unfavorable": ["yes"]}, "'yes' stands on both sides"),
     ],
 )
 def test_labels_that_the_model_cannot_answer_with_are_named_and_no_plan_is_kept(

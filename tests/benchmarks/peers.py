@@ -43,7 +43,7 @@ def _transformer_lens(model: Path, clean: Sequence[int], corrupt: Sequence[int],
             put = _putting(cell, cache[name], heads=bridge.cfg.n_heads)
             with torch.no_grad():
                 logits = bridge.run_with_hooks(tokens, fwd_hooks=[(name, put)])[0, -1].float()
-            favorable, unfavorable = (logits[list(side)].logsumexp(-1) for side in labels)
+            favorable, unfavorable = (logits[[token for (token,) in side]].logsumexp(-1) for side in labels)
             yield [float(favorable - unfavorable)]
 
     return run

@@ -64,7 +64,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     subject = load_subject(given.model)
     ids = [tuple(subject.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (CLEAN, CORRUPT)]
-    labels = LabelTokens(*((subject.tokenizer(t, add_special_tokens=False)["input_ids"][0],) for t in (" Yes", " No")))
+    yes, no = (subject.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (" Yes", " No"))
+    labels = LabelTokens.single(favorable=yes, unfavorable=no)
     contenders: dict[str, Contender] = {
         "audit-service": lambda cells: _ours(subject, ids[0], ids[1], cells, labels),
         "plain hooks": lambda cells: _hooks(subject, ids[0], ids[1], cells, labels, batch=1),

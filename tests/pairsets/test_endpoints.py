@@ -140,7 +140,7 @@ class TestPreview:
         form = FormPreview(
             form="raw", pairs=1, unequal_spans=0.5, coverage_mean=0.9, coverage_min=0.8, below_min_coverage=0.0
         )
-        found = Preview(label_tokens={"favorable": (1, 2)}, forms=(form,), examples=())
+        found = Preview(label_tokens={"favorable": ((1, 2), (3,))}, forms=(form,), examples=())
         self.finish(database, preview_id, PreviewState.DONE, content=found)
         shown = api.get(f"/v1/previews/{preview_id}").json()
         assert shown["state"] == "done"

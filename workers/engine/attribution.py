@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.errors import InvalidTrace
+from workers.engine.answers import unpatched
 from workers.engine.donors import Recording
 from workers.engine.flight import Stage
 from workers.engine.heads import INSIDE
@@ -26,7 +27,6 @@ from workers.engine.patching import patch
 from workers.engine.placing import STAGES, check, kept_of, layer_of
 from workers.engine.positions import Exchange
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
-from workers.engine.readout import decision_values
 
 Arguments = tuple[Any, ...]
 
@@ -51,8 +51,14 @@ def attribute(
 ) -> NDArray[np.float32]:
     """Estimate [exchange] of d_patched - d_recipient: (donor - recipient activation) x gradient of d, in nats.
 
-    Raises InvalidTrace for sites inside attention, whose first-order estimates are known to fail.
+    Raises InvalidTrace for sites inside attention, whose first-order estimates are known to fail, and for labels of
+    several tokens.
     """
+    if len(labels.beginnings) > 1:
+        raise InvalidTrace(
+            "first-order estimates are made for labels of one token each",
+            remedy="declare such labels, or patch all sites exactly",
+        )
     for exchange in exchanges:
         check(subject.anatomy, exchange)
         if exchange.kind in INSIDE:
@@ -89,7 +95,7 @@ def screen(
     verified = np.concatenate([order[:top], np.sort(drawn)])
     chosen = [exchanges[number] for number in verified]
     patched = patch(subject, recipient, donor, chosen, labels=labels, progress=progress, should_stop=should_stop)
-    exact = patched - float(decision_values(subject, recipient.decision[None], labels))
+    exact = patched - float(unpatched(subject, [recipient], labels))
     seen = int((np.abs(exact[top:]) >= threshold).sum())
     missed = largest_count(total=len(rest), drawn=len(drawn), seen=seen, alpha=alpha) - seen
     return Screened(estimated, verified, exact.astype(np.float32), len(drawn), missed)
@@ -133,7 +139,8 @@ def _gradients(subject: Subject, recipient: Recording, labels: LabelTokens) -> d
         stack.callback(anatomy.final_norm.register_forward_pre_hook(_input(kept[Stage.RESID])).remove)
         ids = torch.tensor([recipient.entry.ids], device=subject.device)
         rows = subject.model(input_ids=ids, use_cache=False).logits[0, -1].float()
-        d = rows[list(labels.favorable)].logsumexp(0) - rows[list(labels.unfavorable)].logsumexp(0)
+        split = len(labels.favorable)
+        d = rows[list(labels.firsts[:split])].logsumexp(0) - rows[list(labels.firsts[split:])].logsumexp(0)
         flat = [tensor for tensors in kept.values() for tensor in tensors]
         found = iter(torch.autograd.grad(d, flat))
     return {stage: [next(found).flatten(0, -2) for _ in tensors] for stage, tensors in kept.items()}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
+from workers.engine.answers import answered, answered_entry, tails
 from workers.engine.donors import Recording, record
 from workers.engine.entry import check_prompt, enter
 from workers.engine.flight import Flight, Group, Run
@@ -53,7 +54,7 @@ def measure_decisions(
     """
     wanted = [tuple(prompt) for prompt in prompts]
     for ids in set(wanted):
-        check_prompt(subject, ids)
+        check_prompt(subject, ids, behind=labels.behind)
     found: dict[Ids, Tensor] = {}
     total = len(set(wanted))
 
@@ -63,9 +64,10 @@ def measure_decisions(
 
     for first, others in families(sorted(set(wanted))):
         base = record(subject, first, should_stop=should_stop)
-        note([first], base.decision[None])
+        note([first], tails(answered(subject, base, labels, should_stop=should_stop), labels)[None])
         for flown in _flights(sorted(others, key=lambda c: (c.shared, len(c.ids)))):
-            note([c.ids for c in flown], Flight(subject, _groups(subject, base, flown)).run(should_stop=should_stop))
+            groups = _groups(subject, base, flown, labels)
+            note([c.ids for c in flown], Flight(subject, groups).run(should_stop=should_stop))
     d, favorable, unfavorable = torch.stack([found[ids] for ids in wanted], dim=1).cpu().numpy()
     return Decisions(d, favorable, unfavorable)
 
@@ -108,10 +110,10 @@ def _flights(continuations: Sequence[_Continuation]) -> Iterator[list[_Continuat
         yield flight
 
 
-def _groups(subject: Subject, base: Recording, flown: Sequence[_Continuation]) -> list[Group]:
+def _groups(subject: Subject, base: Recording, flown: Sequence[_Continuation], labels: LabelTokens) -> list[Group]:
     groups = []
     for (shared, _), members in groupby(flown, key=lambda c: (c.shared, len(c.ids))):
-        entries = [enter(subject, c.ids) for c in members]
+        entries = [answered_entry(subject, enter(subject, c.ids), labels) for c in members]
         runs = tuple(Run(0, entry.hidden[shared:], ()) for entry in entries)
-        groups.append(Group(entries[0], shared, base.prefixes(shared), runs))
+        groups.append(Group(entries[0], shared, base.prefixes(shared), runs, tails=len(labels.beginnings)))
     return groups

@@ -15,10 +15,7 @@ from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
 from workers.engine.loading import Subject
-from workers.engine.readout import check_labels, decision_of, logits
-
-MOST_LOGITS = 1 << 24
-"""Logits that are in memory at once (64 MiB in float32): a flight of short runs has more rows than that allows."""
+from workers.engine.readout import MOST_LOGITS, decision_of, logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class Readouts:
     js: NDArray[np.float32]
     """[run] Jensen-Shannon divergence of the two in nats, symmetric and at most log 2."""
     rank: NDArray[np.float32]
-    """[run] place of the likeliest favorable label among all tokens; 1 is the likeliest token of all."""
+    """[run] place of the likeliest favorable label's first token among all tokens; 1 is the likeliest token of all."""
 
     @classmethod
     def of(cls, rows: NDArray[np.float32]) -> "Readouts":
@@ -49,15 +46,15 @@ READOUTS = tuple(field.name for field in fields(Readouts))
 
 
 @torch.inference_mode()
-def log_probabilities(subject: Subject, hidden: Float[Tensor, " width"]) -> Float[Tensor, " token"]:
-    """Log-probability of every token from the residual stream behind the last layer."""
-    return logits(subject, hidden[None])[0].log_softmax(0)
+def log_probabilities(subject: Subject, hidden: Float[Tensor, "tail width"]) -> Float[Tensor, " token"]:
+    """Log-probability of every token from the residual stream behind the last layer at the decision position."""
+    return logits(subject, hidden[:1])[0].log_softmax(0)
 
 
 @torch.inference_mode()
 def read_all(
     subject: Subject,
-    hidden: Float[Tensor, "run width"],
+    hidden: Float[Tensor, "run tail width"],
     labels: LabelTokens,
     *,
     donor: Float[Tensor, " token"],
@@ -66,21 +63,21 @@ def read_all(
 
     Raises InvalidBehavior for labels outside the vocabulary, InvalidTrace for logits that are not finite.
     """
-    check_labels(subject, labels)
     at_once = max(1, MOST_LOGITS // len(donor))
-    parts = (logits(subject, part) for part in torch.split(hidden, at_once))
-    return torch.cat([torch.stack(tuple(_columns(rows, labels, donor)), 1) for rows in parts])
+    parts = torch.split(hidden, at_once)
+    return torch.cat([torch.stack(tuple(_columns(subject, part, labels, donor)), 1) for part in parts])
 
 
 def _columns(
-    rows: Float[Tensor, "run token"], labels: LabelTokens, donor: Float[Tensor, " token"]
+    subject: Subject, hidden: Float[Tensor, "run tail width"], labels: LabelTokens, donor: Float[Tensor, " token"]
 ) -> Iterator[Float[Tensor, " run"]]:
-    yield from decision_of(rows, labels)
+    rows = logits(subject, hidden[:, 0])
+    yield from decision_of(subject, rows, hidden, labels)
     own, others = rows.log_softmax(1), donor[None]
     yield divergence(others, own)
     middle = torch.logaddexp(others, own) - log(2)
     yield (divergence(others, middle) + divergence(own, middle)) / 2
-    best = rows[:, list(labels.favorable)].amax(1, keepdim=True)
+    best = rows[:, list(labels.firsts[: len(labels.favorable)])].amax(1, keepdim=True)
     yield 1 + (rows > best).sum(1).float()
 
 

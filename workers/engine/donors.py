@@ -31,9 +31,9 @@ class Recording:
         return len(self.entry.ids)
 
     @property
-    def decision(self) -> Float[Tensor, " width"]:
-        """Residual stream behind the last layer at the last token."""
-        return self.resid[-1][-1]
+    def decision(self) -> Float[Tensor, "tail width"]:
+        """Residual stream behind the last layer at the last token, which is all that labels of one token need."""
+        return self.resid[-1][-1:]
 
     def prefixes(self, start: int) -> list[Prefix]:
         """Keys and values in front of a position."""

@@ -48,8 +48,7 @@ def enter(subject: Subject, ids: Sequence[int]) -> Entry:
         for block in subject.anatomy.blocks:
             stack.enter_context(_noting_only(block.layer, hidden, seen))
         subject.model.base_model(input_ids=torch.tensor([list(ids)], device=subject.device), use_cache=False)
-    calls = tuple(_layer_call(arguments, len(ids)) for arguments in seen)
-    return Entry(ids=tuple(ids), hidden=hidden[0][0], calls=calls)
+    return Entry(ids=tuple(ids), hidden=hidden[0][0], calls=_layer_calls(seen, len(ids)))
 
 
 def take_positions(value: Any, positions: Int[Tensor, " row"]) -> Any:  # noqa: ANN401 - tensors, possibly in tuples
@@ -74,14 +73,15 @@ def _position_axis(value: Tensor) -> int:
     return min(value.ndim - 1, 1)
 
 
-def check_prompt(subject: Subject, ids: Sequence[int]) -> None:
-    """Raise InvalidPairs if the model cannot take this prompt."""
+def check_prompt(subject: Subject, ids: Sequence[int], *, behind: int = 0) -> None:
+    """Raise InvalidPairs if the model cannot take this prompt with ``behind`` tokens of a label behind it."""
     context = subject.anatomy.context
     if not ids:
         raise InvalidPairs("a prompt has no tokens", remedy="give a prompt that is not empty")
-    if context is not None and len(ids) > context:
+    if context is not None and len(ids) + behind > context:
+        with_label = f" and a label {behind + 1}" if behind else ""
         raise InvalidPairs(
-            f"a prompt has {len(ids)} tokens, the model's context is {context}", remedy="shorten the prompt"
+            f"a prompt has {len(ids)} tokens{with_label}, the model's context is {context}", remedy="shorten the prompt"
         )
     embeddings = int(subject.model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
     if not 0 <= min(ids) <= max(ids) < embeddings:
@@ -120,10 +120,24 @@ def _noting(layer: nn.Module, hidden: list[Tensor], seen: list[dict[str, Any]]) 
     return note
 
 
+def _layer_calls(seen: Sequence[dict[str, Any]], length: int) -> tuple[LayerCall, ...]:
+    """One call per layer; layers that are told the very same share one, as masks of long prompts are large."""
+    made: dict[frozenset[tuple[str, int]], LayerCall] = {}
+    keys = [frozenset((name, id(value)) for name, value in arguments.items()) for arguments in seen]
+    for key, arguments in zip(keys, seen, strict=True):
+        if key not in made:
+            made[key] = _layer_call(arguments, length)
+    return tuple(made[key] for key in keys)
+
+
 def _layer_call(arguments: dict[str, Any], length: int) -> LayerCall:
-    mask = arguments.pop("attention_mask")[0, 0]
-    by_position = {name: value for name, value in arguments.items() if _is_by_position(value, length)}
-    constant = {name: value for name, value in arguments.items() if name not in by_position}
+    mask = arguments["attention_mask"][0, 0]
+    by_position = {
+        name: value for name, value in arguments.items() if name != "attention_mask" and _is_by_position(value, length)
+    }
+    constant = {
+        name: value for name, value in arguments.items() if name != "attention_mask" and name not in by_position
+    }
     if unknown := [
         name for name, value in constant.items() if not isinstance(value, (bool, int, float, str, type(None)))
     ]:

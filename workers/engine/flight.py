@@ -66,6 +66,8 @@ class Group:
     """[layer] keys and values of the positions before the start."""
     runs: tuple[Run, ...]
     """In order of joining."""
+    tails: int = 1
+    """How many of each run's last rows are read: the decision, and the labels' tokens behind it."""
 
     @property
     def length(self) -> int:
@@ -112,8 +114,8 @@ class Flight:
                     self._edits.setdefault((edit.layer, edit.stage), []).append((g, r, edit))
 
     @torch.inference_mode()
-    def run(self, *, should_stop: StopCheck = never_stop) -> Float[Tensor, "run width"]:
-        """Residual stream after the last layer at the last position of each run, groups and runs in order."""
+    def run(self, *, should_stop: StopCheck = never_stop) -> Float[Tensor, "run tail width"]:
+        """Residual stream after the last layer at the last positions of each run, groups and runs in order."""
         blocks = self._subject.anatomy.blocks
         joins = [run.joins for group in self._groups for run in group.runs]
         width, like = self._subject.anatomy.width, self._groups[0].runs[0].rows
@@ -123,7 +125,7 @@ class Flight:
                 stop_if_asked(should_stop)
                 hidden = self._advance(layer, blocks[layer], hidden)
         packed = self._enter(len(blocks), hidden)
-        return packed[self._tails()]
+        return packed[self._tails()].view(len(joins), -1, width)
 
     def _enter(self, layer: int, hidden: list[Tensor]) -> Tensor:
         """The packed rows at a layer's start, with those that join there and its edits of the residual stream."""
@@ -171,10 +173,15 @@ class Flight:
         group = span.group
         return torch.arange(group.start, len(group.entry.ids), device=self._subject.device).repeat(span.active)
 
-    def _tails(self) -> Int[Tensor, " run"]:
-        """The packed row of each active run's last token."""
-        spans = [torch.arange(s.active) * s.group.length + (s.first + s.group.length - 1) for s in self._spans]
-        return torch.cat(spans).to(self._subject.device)
+    def _tails(self) -> Int[Tensor, " tail"]:
+        """The packed rows of each active run's last tokens."""
+        tails = (
+            torch.arange(span.active)[:, None] * span.group.length
+            + torch.arange(span.group.length - span.group.tails, span.group.length)
+            + span.first
+            for span in self._spans
+        )
+        return torch.cat([rows.flatten() for rows in tails]).to(self._subject.device)
 
     @property
     def _only_tails(self) -> bool:
@@ -197,7 +204,7 @@ class Flight:
         mine = heads._replace(query=heads.query[:, rows], key=heads.key[:, rows], value=heads.value[:, rows])
         none_before = Prefix(heads.key[:, :0], heads.value[:, :0])
         prefix = group.prefixes[self._layer] if group.start else none_before
-        mask = group.entry.calls[self._layer].mask[-1 if self._only_tails else group.start :]
+        mask = group.entry.calls[self._layer].mask[-group.tails if self._only_tails else group.start :]
         return attend_group(mine, prefix, mask, members=span.active)
 
     @contextmanager

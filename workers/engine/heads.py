@@ -48,7 +48,8 @@ def changed_z(exchange: Exchange, to: Rows, by: Rows, recipient: Recording, dono
     else:
         donor_mask = donor.entry.calls[exchange.layer].mask
         weights = _pattern(others, others.query[exchange.head, by], others.key[group], donor_mask[by])
-    yield exchange.head, to, weights @ mine.value[group]
+    # A pattern of the donor covers its prompt alone, not the labels that may stand behind the recipient's.
+    yield exchange.head, to, weights @ mine.value[group, : weights.shape[1]]
 
 
 def _pattern(

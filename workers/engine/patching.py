@@ -13,6 +13,7 @@ from torch import Tensor
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction, Mapping
 from audit_service.domain.sites import Site
+from workers.engine.answers import answered, tails
 from workers.engine.distributions import Readouts, log_probabilities, read_all
 from workers.engine.donors import Recording, equal_beginning, record
 from workers.engine.flight import Flight, Group
@@ -65,7 +66,9 @@ def trace_pair(
     to, by = (encoded.corrupt, encoded.clean) if denoise else (encoded.clean, encoded.corrupt)
     exchanges = [exchange_of(site, to, by, mapping) for site in sites]
     recipient, donor = (corrupt, clean) if denoise else (clean, corrupt)
-    both = torch.stack([clean.decision, corrupt.decision])
+    both = torch.stack(
+        [tails(answered(subject, one, labels, should_stop=should_stop), labels) for one in (clean, corrupt)]
+    )
     d_clean, d_corrupt = decision_values(subject, both, labels).tolist()
     if all_readouts:
         sets = [(exchange,) for exchange in exchanges]
@@ -126,6 +129,7 @@ def patch_together(
         donor,
         sets,
         lambda hidden: decision_values(subject, hidden, labels)[:, None],
+        labels=labels,
         skip_equal=skip_equal,
         progress=progress,
         should_stop=should_stop,
@@ -152,6 +156,7 @@ def read_together(
         donor,
         sets,
         lambda hidden: read_all(subject, hidden, labels, donor=donors_own),
+        labels=labels,
         skip_equal=skip_equal,
         progress=progress,
         should_stop=should_stop,
@@ -159,8 +164,8 @@ def read_together(
     return Readouts.of(table)
 
 
-Read = Callable[[Float[Tensor, "run width"]], Float[Tensor, "run readout"]]
-"""From the residual stream at the decision to what is read there; d first."""
+Read = Callable[[Float[Tensor, "run tail width"]], Float[Tensor, "run readout"]]
+"""From the residual stream at the decision and the labels behind it to what is read there; d first."""
 
 
 def _measure(
@@ -170,19 +175,22 @@ def _measure(
     sets: Sequence[Sequence[Exchange]],
     read: Read,
     *,
+    labels: LabelTokens,
     skip_equal: bool,
     progress: Progress,
     should_stop: StopCheck,
 ) -> NDArray[np.float32]:
     """What is read [set, readout] in the run of each set; the unpatched reading where nothing can have changed."""
-    unpatched = read(recipient.decision[None])
+    own = answered(subject, recipient, labels, should_stop=should_stop)
+    unpatched = read(tails(own, labels)[None])
     table = unpatched.repeat(len(sets), 1)
     same = equal_beginning(recipient, donor) if skip_equal else 0
     placed = [place(subject.anatomy, cell, each, recipient, donor, same=same) for cell, each in enumerate(sets)]
     todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
     done = len(sets) - len(todo)
-    for flown in _flights(todo, recipient.length):
-        hidden = _fly(subject, flown, recipient, donor, should_stop=should_stop)
+    behind = own.length - recipient.length
+    for flown in _flights(todo, own.length):
+        hidden = _fly(subject, flown, own, donor, behind=behind, should_stop=should_stop)
         table[torch.tensor([p.cell for p in flown], device=subject.device)] = read(hidden)
         done += len(flown)
         progress(done, len(sets), float((table[:, 0] - unpatched[0, 0]).abs().max()))
@@ -190,16 +198,25 @@ def _measure(
 
 
 def _fly(
-    subject: Subject, placed: Sequence[Placed], recipient: Recording, donor: Recording, *, should_stop: StopCheck
-) -> Float[Tensor, "run width"]:
-    """Fly the runs together, or in halves where the device has too little memory for all of them at once."""
+    subject: Subject,
+    placed: Sequence[Placed],
+    recipient: Recording,
+    donor: Recording,
+    *,
+    behind: int,
+    should_stop: StopCheck,
+) -> Float[Tensor, "run tail width"]:
+    """Fly the runs together, or in halves where the device has too little memory for all of them at once.
+
+    ``behind`` of the recipient's last rows are the labels' tokens.
+    """
     try:
-        return Flight(subject, _groups(placed, recipient, donor)).run(should_stop=should_stop)
+        return Flight(subject, _groups(placed, recipient, donor, behind=behind)).run(should_stop=should_stop)
     except torch.OutOfMemoryError:
         if len(placed) == 1:
             raise
     halves = (placed[: len(placed) // 2], placed[len(placed) // 2 :])
-    return torch.cat([_fly(subject, half, recipient, donor, should_stop=should_stop) for half in halves])
+    return torch.cat([_fly(subject, half, recipient, donor, behind=behind, should_stop=should_stop) for half in halves])
 
 
 def _flights(placed: Sequence[Placed], length: int) -> Iterator[list[Placed]]:
@@ -216,8 +233,14 @@ def _flights(placed: Sequence[Placed], length: int) -> Iterator[list[Placed]]:
         yield flight
 
 
-def _groups(placed: Sequence[Placed], recipient: Recording, donor: Recording) -> list[Group]:
+def _groups(placed: Sequence[Placed], recipient: Recording, donor: Recording, *, behind: int) -> list[Group]:
     return [
-        Group(recipient.entry, start, recipient.prefixes(start), tuple(p.run(recipient, donor) for p in members))
+        Group(
+            recipient.entry,
+            start,
+            recipient.prefixes(start),
+            tuple(p.run(recipient, donor) for p in members),
+            tails=1 + behind,
+        )
         for start, members in groupby(placed, key=lambda p: p.start)
     ]

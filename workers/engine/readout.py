@@ -11,14 +11,17 @@ from audit_service.domain.labels import LabelTokens
 from audit_service.errors import InvalidBehavior, InvalidTrace
 from workers.engine.loading import Subject
 
+MOST_LOGITS = 1 << 24
+"""Logits that are in memory at once (64 MiB in float32): a flight of short runs has more rows than that allows."""
+
 
 class Decision(NamedTuple):
     """Decision values in float32 nats."""
 
-    d: Float[Tensor, " prompt"]
-    """logsumexp of the favorable labels' logits minus that of the unfavorable ones."""
-    log_p_favorable: Float[Tensor, " prompt"]
-    log_p_unfavorable: Float[Tensor, " prompt"]
+    d: Float[Tensor, " run"]
+    """logsumexp of the favorable labels' log-probabilities minus that of the unfavorable ones."""
+    log_p_favorable: Float[Tensor, " run"]
+    log_p_unfavorable: Float[Tensor, " run"]
 
 
 def logits(subject: Subject, hidden: Float[Tensor, "prompt width"], *, tokens: tuple[int, ...] | None = None) -> Tensor:
@@ -35,34 +38,54 @@ def logits(subject: Subject, hidden: Float[Tensor, "prompt width"], *, tokens: t
 
 @torch.inference_mode()
 def decision_values(
-    subject: Subject, hidden: Float[Tensor, "prompt width"], labels: LabelTokens
-) -> Float[Tensor, " prompt"]:
-    """Read d from the labels' rows of the unembedding alone; InvalidTrace if the model gives no finite number."""
+    subject: Subject, hidden: Float[Tensor, "run tail width"], labels: LabelTokens
+) -> Float[Tensor, " run"]:
+    """Read d from the labels' rows of the unembedding alone; InvalidTrace if the model gives no finite number.
+
+    The tail is the decision position and, for labels of several tokens, their beginnings in order
+    (``LabelTokens.beginnings``), whose further tokens are normalised over the whole vocabulary.
+    """
     check_labels(subject, labels)
-    rows = logits(subject, hidden, tokens=labels.favorable + labels.unfavorable)
+    rows = logits(subject, hidden[:, 0], tokens=labels.firsts) + _further(subject, hidden, labels)
     split = len(labels.favorable)
     return _finite(rows[:, :split].logsumexp(1) - rows[:, split:].logsumexp(1))
 
 
 @torch.inference_mode()
-def full_decision(subject: Subject, hidden: Float[Tensor, "prompt width"], labels: LabelTokens) -> Decision:
+def full_decision(subject: Subject, hidden: Float[Tensor, "run tail width"], labels: LabelTokens) -> Decision:
     """Read d and the labels' log-probabilities over the whole vocabulary; InvalidTrace as above."""
+    return decision_of(subject, logits(subject, hidden[:, 0]), hidden, labels)
+
+
+def decision_of(
+    subject: Subject, rows: Float[Tensor, "run token"], hidden: Float[Tensor, "run tail width"], labels: LabelTokens
+) -> Decision:
+    """The same where the logits of the decision position are known already."""
     check_labels(subject, labels)
-    return decision_of(logits(subject, hidden), labels)
-
-
-def decision_of(rows: Float[Tensor, "prompt token"], labels: LabelTokens) -> Decision:
-    """The same from the logits of all tokens."""
-    favorable = rows[:, list(labels.favorable)].logsumexp(1)
-    unfavorable = rows[:, list(labels.unfavorable)].logsumexp(1)
-    total = rows.logsumexp(1)
+    whole = rows[:, list(labels.firsts)] + _further(subject, hidden, labels)
+    split = len(labels.favorable)
+    favorable, unfavorable, total = whole[:, :split].logsumexp(1), whole[:, split:].logsumexp(1), rows.logsumexp(1)
     return Decision(_finite(favorable - unfavorable), _finite(favorable - total), _finite(unfavorable - total))
+
+
+def _further(subject: Subject, hidden: Float[Tensor, "run tail width"], labels: LabelTokens) -> Tensor:
+    """Log-probability [run, label] of what follows each label's first token; 0 for labels of one token."""
+    found = hidden.new_zeros(len(hidden), len(labels.sequences), dtype=torch.float32)
+    at_once = max(1, MOST_LOGITS // subject.anatomy.vocabulary)
+    for row, beginning in enumerate(labels.beginnings[1:], start=1):
+        going_on = [
+            n for n, s in enumerate(labels.sequences) if len(s) > len(beginning) and s[: len(beginning)] == beginning
+        ]
+        tokens = [labels.sequences[number][len(beginning)] for number in going_on]
+        parts = (logits(subject, part).log_softmax(1)[:, tokens] for part in torch.split(hidden[:, row], at_once))
+        found[:, going_on] += torch.cat(list(parts))
+    return found
 
 
 def check_labels(subject: Subject, labels: LabelTokens) -> None:
     """Raise InvalidBehavior if a label stands outside the model's vocabulary."""
     size = subject.anatomy.vocabulary
-    outside = [token for token in labels.favorable + labels.unfavorable if not 0 <= token < size]
+    outside = [token for sequence in labels.sequences for token in sequence if not 0 <= token < size]
     if outside:
         raise InvalidBehavior(
             f"label tokens {outside} lie outside the model's vocabulary of {size}",

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from audit_service.domain.trace import Control
 from audit_service.errors import ControlFailed
+from workers.engine.answers import unpatched
 from workers.engine.donors import Recording, record
 from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
-from workers.engine.readout import decision_values, logits
+from workers.engine.readout import check_labels, logits
 from workers.engine.tokens import EncodedPair
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25, torch.float16: 0.05}
@@ -47,13 +50,28 @@ def _control(subject: Subject, name: str, measured: float) -> Control:
     return Control(name=name, measured=measured, tolerance=tolerance, passed=measured <= tolerance)
 
 
-@torch.inference_mode()
 def _plain_forward(subject: Subject, clean: Recording, labels: LabelTokens) -> float:
-    """Largest difference of a label's log-odds against the model's own forward, untouched by the engine."""
-    tokens = labels.favorable + labels.unfavorable
-    ids = torch.tensor([clean.entry.ids], device=subject.device)
-    plain = subject.model(input_ids=ids, use_cache=False).logits[0, -1, list(tokens)].float()
-    return float((logits(subject, clean.decision[None], tokens=tokens)[0] - plain).abs().max())
+    """Largest difference of a label's logit or of d against the model's own forward, untouched by the engine."""
+    check_labels(subject, labels)
+    logits_, own = _plain_logits(subject, clean.entry.ids), logits(subject, clean.decision, tokens=labels.firsts)[0]
+    apart = float((own - logits_[-1, list(labels.firsts)]).abs().max())
+    if len(labels.beginnings) == 1:
+        return apart
+    whole = torch.stack([_plain_log_p(subject, clean.entry.ids, label) for label in labels.sequences])
+    split = len(labels.favorable)
+    d = whole[:split].logsumexp(0) - whole[split:].logsumexp(0)
+    return max(apart, float((unpatched(subject, [clean], labels) - d).abs()))
+
+
+@torch.inference_mode()
+def _plain_logits(subject: Subject, ids: Sequence[int]) -> Float[Tensor, "position token"]:
+    found: Tensor = subject.model(torch.tensor([list(ids)], device=subject.device), use_cache=False).logits[0]
+    return found.float()
+
+
+def _plain_log_p(subject: Subject, ids: Sequence[int], label: Sequence[int]) -> Float[Tensor, ""]:
+    rows = _plain_logits(subject, (*ids, *label[:-1]))[len(ids) - 1 :].log_softmax(1)
+    return rows[range(len(label)), list(label)].sum()
 
 
 def _self_patch(subject: Subject, corrupt: Recording, labels: LabelTokens) -> float:
@@ -65,16 +83,17 @@ def _self_patch(subject: Subject, corrupt: Recording, labels: LabelTokens) -> fl
         for layer in range(subject.anatomy.layers)
     ]
     found = patch(subject, corrupt, corrupt, sites, labels=labels, skip_equal=False)
-    own = float(decision_values(subject, corrupt.decision[None], labels))
+    own = float(unpatched(subject, [corrupt], labels))
     return float(abs(found - own).max())
 
 
 def _full_patch(subject: Subject, clean: Recording, corrupt: Recording, labels: LabelTokens) -> float:
     """Difference to the donor's own decision when every position of the residual stream is exchanged.
 
-    Prompts of unequal length are compared through their last position behind the last layer: it holds the decision.
+    Prompts of unequal length are compared through their last position behind the last layer: it holds the decision, for
+    the labels' first tokens. Whole labels read the prompt in all layers, so for them the exchange is made in the first.
     """
-    layer = subject.anatomy.layers // 2
+    layer = subject.anatomy.layers // 2 if len(labels.beginnings) == 1 else 0
     if clean.length == corrupt.length:
         everywhere = tuple(range(clean.length))
         site = Exchange(SiteKind.RESID_PRE, layer, None, everywhere, everywhere)
@@ -82,8 +101,9 @@ def _full_patch(subject: Subject, clean: Recording, corrupt: Recording, labels: 
         site = Exchange(
             SiteKind.RESID_POST, subject.anatomy.layers - 1, None, (corrupt.length - 1,), (clean.length - 1,)
         )
+        labels = labels.shortened()
     found = patch(subject, corrupt, clean, [site], labels=labels)
-    return float(abs(found[0] - float(decision_values(subject, clean.decision[None], labels))))
+    return float(abs(found[0] - float(unpatched(subject, [clean], labels))))
 
 
 def _alone(subject: Subject, clean: Recording, corrupt: Recording, labels: LabelTokens) -> float:

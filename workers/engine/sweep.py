@@ -4,20 +4,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction
 from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidTrace
+from workers.engine.answers import unpatched
 from workers.engine.donors import record
 from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.placing import heads_of
 from workers.engine.positions import Exchange
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
-from workers.engine.readout import decision_values
 
 
 class Sweep(NamedTuple):
@@ -70,7 +69,7 @@ def sweep_tokens(
     )
     ends = np.cumsum([len(places[kind]) for kind in kinds])[:-1]
     maps = [part.reshape(subject.anatomy.layers, -1) for part in np.split(cells, ends)]
-    decisions = decision_values(subject, torch.stack([recordings[ids].decision for ids in (clean, corrupt)]), labels)
+    decisions = unpatched(subject, [recordings[ids] for ids in (clean, corrupt)], labels)
     return Sweep(dict(zip(kinds, maps, strict=True)), *decisions.tolist())
 
 

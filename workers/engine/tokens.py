@@ -78,7 +78,7 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_to
 
 
 def encode_labels(tokenizer: PreTrainedTokenizerBase, labels: Labels) -> LabelTokens:
-    """Token ids of both labels; InvalidBehavior unless each spelling is one known token and of one side only."""
+    """Token ids of both labels; InvalidBehavior for spellings that the tokenizer does not know, or that collide."""
 
     def encode(spelling: str) -> list[int]:
         ids: list[int] = tokenizer(spelling, add_special_tokens=False)["input_ids"]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from audit_service.dispatch import Task
+from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import ShardKind
 from audit_service.domain.trace import Control, DecisionCells, EffectCells, Trace
 from audit_service.errors import Cancelled
@@ -47,17 +48,19 @@ def trace_shard(
     encoded = [encode_pair(subject.tokenizer, pair) for pair in lease.pairs]
     labels = encode_labels(subject.tokenizer, lease.plan.behavior.labels)
     controls = run_controls(subject, encoded[0], labels)
-    measure = _decisions if lease.kind is ShardKind.DECISIONS else _effects
-    return measure(subject, lease, encoded, heartbeat), controls
+    if lease.kind is ShardKind.DECISIONS:
+        return _decisions(subject, encoded, labels, heartbeat), controls
+    return _effects(subject, lease, encoded, labels, heartbeat), controls
 
 
-def _decisions(subject: Subject, lease: Lease, pairs: Sequence[EncodedPair], heartbeat: Heartbeat) -> DecisionCells:
+def _decisions(
+    subject: Subject, pairs: Sequence[EncodedPair], labels: LabelTokens, heartbeat: Heartbeat
+) -> DecisionCells:
     prompts = [ids for pair in pairs for ids in (pair.clean_ids, pair.corrupt_ids)]
 
     def progress(done: int, total: int, effect: float) -> None:  # noqa: ARG001 - a decision has no effect yet
         heartbeat.progress(done / total, None)
 
-    labels = encode_labels(subject.tokenizer, lease.plan.behavior.labels)
     found = measure_decisions(subject, prompts, labels, progress=progress, should_stop=heartbeat.should_stop)
     return DecisionCells(
         d=found.d.reshape(-1, 2),
@@ -66,8 +69,10 @@ def _decisions(subject: Subject, lease: Lease, pairs: Sequence[EncodedPair], hea
     )
 
 
-def _effects(subject: Subject, lease: Lease, pairs: Sequence[EncodedPair], heartbeat: Heartbeat) -> EffectCells:
-    found = [_pair_effects(subject, lease, pair, heartbeat, number=number) for number, pair in enumerate(pairs)]
+def _effects(
+    subject: Subject, lease: Lease, pairs: Sequence[EncodedPair], labels: LabelTokens, heartbeat: Heartbeat
+) -> EffectCells:
+    found = [_pair_effects(subject, lease, pair, labels, heartbeat, number=number) for number, pair in enumerate(pairs)]
     return EffectCells(
         d_clean=np.array([pair.d_clean for pair in found], dtype=np.float32),
         d_corrupt=np.array([pair.d_corrupt for pair in found], dtype=np.float32),
@@ -76,7 +81,7 @@ def _effects(subject: Subject, lease: Lease, pairs: Sequence[EncodedPair], heart
 
 
 def _pair_effects(
-    subject: Subject, lease: Lease, pair: EncodedPair, heartbeat: Heartbeat, *, number: int
+    subject: Subject, lease: Lease, pair: EncodedPair, labels: LabelTokens, heartbeat: Heartbeat, *, number: int
 ) -> PairEffects:
     plan = lease.plan
     assert lease.direction is not None  # noqa: S101 - every shard of effects has one
@@ -89,7 +94,7 @@ def _pair_effects(
         pair,
         plan.sites,
         direction=lease.direction,
-        labels=encode_labels(subject.tokenizer, plan.behavior.labels),
+        labels=labels,
         mapping=plan.tracing.mapping,
         progress=progress,
         should_stop=heartbeat.should_stop,

@@ -43,9 +43,8 @@ def _assert_cells_equal_plain_hooks(
 ) -> None:
     subject = load_subject(model, device="cpu")
     clean, corrupt = found["clean_tokens"].tolist(), found["corrupt_tokens"].tolist()
-    labels = LabelTokens(
-        *((subject.tokenizer(text, add_special_tokens=False)["input_ids"][0],) for text in (" Yes", " No"))
-    )
+    yes, no = (subject.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (" Yes", " No"))
+    labels = LabelTokens.single(favorable=yes, unfavorable=no)
     recipient, donor = (corrupt, clean) if denoise else (clean, corrupt)
     everywhere = tuple(range(len(clean)))
     for kind, layer, column in cells:

@@ -71,8 +71,12 @@ def _at(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]) -
         hook.remove()
 
 
-@torch.no_grad()
 def logits(subject: Subject, ids: Sequence[int], patches: Sequence[tuple[Exchange, Tensor]] = ()) -> Tensor:
+    return all_logits(subject, ids, patches)[-1]
+
+
+@torch.no_grad()
+def all_logits(subject: Subject, ids: Sequence[int], patches: Sequence[tuple[Exchange, Tensor]] = ()) -> Tensor:
     with ExitStack() as stack:
         for exchange, values in patches:
 
@@ -83,7 +87,7 @@ def logits(subject: Subject, ids: Sequence[int], patches: Sequence[tuple[Exchang
                 return x
 
             stack.enter_context(_at(subject, exchange, put))
-        return subject.model(torch.tensor([list(ids)])).logits[0, -1].float()
+        return subject.model(torch.tensor([list(ids)])).logits[0].float()
 
 
 @torch.no_grad()
@@ -143,8 +147,27 @@ def pattern_z(subject: Subject, recipient_ids: Sequence[int], donor_ids: Sequenc
     return patterns[exchange.layer][0, exchange.head, list(exchange.donor)] @ values
 
 
-def decision(logits_: Tensor, favorable: Sequence[int], unfavorable: Sequence[int]) -> float:
-    return float(logits_[list(favorable)].logsumexp(0) - logits_[list(unfavorable)].logsumexp(0))
+def decision(logits_: Tensor, favorable: Sequence[tuple[int, ...]], unfavorable: Sequence[tuple[int, ...]]) -> float:
+    """d of labels of one token each, from the logits behind the prompt."""
+    one, other = ([token for (token,) in side] for side in (favorable, unfavorable))
+    return float(logits_[one].logsumexp(0) - logits_[other].logsumexp(0))
+
+
+@torch.no_grad()
+def label_log_p(
+    subject: Subject, ids: Sequence[int], label: Sequence[int], patches: Sequence[tuple[Exchange, Tensor]] = ()
+) -> Tensor:
+    """Log-probability of a whole label behind the prompt, from one plain forward over both."""
+    rows = all_logits(subject, [*ids, *label[:-1]], patches)[len(ids) - 1 :].log_softmax(-1)
+    return rows[range(len(label)), list(label)].sum()
+
+
+def whole_decision(
+    subject: Subject, ids: Sequence[int], labels: LabelTokens, patches: Sequence[tuple[Exchange, Tensor]] = ()
+) -> float:
+    """d of labels of any length, one plain forward for each label."""
+    sides = [torch.stack([label_log_p(subject, ids, label, patches) for label in side]) for side in labels]
+    return float(sides[0].logsumexp(0) - sides[1].logsumexp(0))
 
 
 def patched_decision(
@@ -161,4 +184,6 @@ def patched_decision(
         exchange = exchange._replace(kind=SiteKind.Z)
     else:
         values = activation(subject, donor_ids, exchange)
-    return decision(logits(subject, recipient_ids, [(exchange, values)]), labels.favorable, labels.unfavorable)
+    if len(labels.beginnings) > 1:
+        return whole_decision(subject, recipient_ids, labels, [(exchange, values)])
+    return decision(logits(subject, recipient_ids, [(exchange, values)]), *labels)

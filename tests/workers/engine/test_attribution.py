@@ -19,7 +19,7 @@ from workers.engine.patching import patch
 from workers.engine.positions import Exchange
 
 CLEAN, CORRUPT = (5, 17, 33, 8, 21, 60), (5, 17, 44, 9, 21, 60)
-LABELS = LabelTokens(favorable=(3, 11), unfavorable=(12,))
+LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
 DENSE = [variant for variant in VARIANTS if variant not in {"mixtral", "qwen3-moe"}]
 """Experts do not compute in float64, which a finite difference needs."""
 KINDS = (SiteKind.RESID_PRE, SiteKind.RESID_POST, SiteKind.ATTN_OUT, SiteKind.MLP_OUT)

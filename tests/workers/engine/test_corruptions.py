@@ -16,7 +16,7 @@ from workers.engine.patching import patch
 from workers.engine.positions import Exchange
 
 IDS, OTHER, LONGER = (5, 17, 33, 8, 21), (5, 44, 9, 70, 2), (5, 44, 9, 70, 2, 3, 4)
-LABELS = LabelTokens(favorable=(3, 11), unfavorable=(12,))
+LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
 EVERYWHERE = tuple(range(len(IDS)))
 SITES = [
     Exchange(SiteKind.RESID_PRE, 1, None, (2,), (2,)),

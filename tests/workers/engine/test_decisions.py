@@ -9,7 +9,7 @@ from audit_service.errors import Cancelled, InvalidBehavior, InvalidPairs, Inval
 from tests.workers.engine.models import VARIANTS, tiny
 from workers.engine.decisions import families, measure_decisions
 
-LABELS = LabelTokens(favorable=(3, 11), unfavorable=(12,))
+LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
 PROMPTS = [
     (5, 6, 7, 8, 9, 10),
     (5, 6, 7, 8, 44, 10, 13),
@@ -29,7 +29,7 @@ def test_shared_beginnings_change_no_value(variant: str) -> None:
     for i, prompt in enumerate(PROMPTS):
         with torch.no_grad():
             log_p = subject.model(torch.tensor([prompt])).logits[0, -1].log_softmax(0)
-        favorable, unfavorable = (float(log_p[list(side)].logsumexp(0)) for side in LABELS)
+        favorable, unfavorable = (float(log_p[[token for (token,) in side]].logsumexp(0)) for side in LABELS)
         expected = (favorable - unfavorable, favorable, unfavorable)
         np.testing.assert_allclose(
             (found.d[i], found.log_p_favorable[i], found.log_p_unfavorable[i]), expected, atol=1e-4, rtol=0
@@ -72,7 +72,7 @@ def test_prompts_that_the_model_cannot_take_are_refused(prompt: tuple[int, ...],
 
 def test_labels_outside_the_vocabulary_are_refused() -> None:
     with pytest.raises(InvalidBehavior, match="500"):
-        measure_decisions(tiny("gpt2"), [(5, 6)], LabelTokens((500,), (3,)))
+        measure_decisions(tiny("gpt2"), [(5, 6)], LabelTokens.single(favorable=(500,), unfavorable=(3,)))
 
 
 def test_logits_that_are_no_numbers_are_refused() -> None:

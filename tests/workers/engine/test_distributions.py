@@ -21,7 +21,7 @@ from workers.engine.tokens import EncodedPair, EncodedPrompt
 
 CLEAN = (5, 17, 33, 8, 21, 60, 7, 90, 14)
 CORRUPT = (5, 17, 44, 9, 21, 60, 7, 90, 14)
-LABELS = LabelTokens(favorable=(3, 11), unfavorable=(12,))
+LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
 SETS = [
     (Exchange(SiteKind.RESID_PRE, 1, None, (2, 3), (2, 3)),),
     (Exchange(SiteKind.ATTN_OUT, 0, None, (8,), (8,)), Exchange(SiteKind.MLP_OUT, 1, None, (4, 8), (4, 8))),

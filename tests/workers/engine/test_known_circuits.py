@@ -22,7 +22,7 @@ from workers.engine.positions import Exchange
 from workers.engine.readout import decision_values
 from workers.engine.tokens import encode_labels, encode_pair
 
-LABELS = LabelTokens(favorable=(3,), unfavorable=(4,))
+LABELS = LabelTokens.single(favorable=(3,), unfavorable=(4,))
 WITH, WITHOUT = 10, 11
 """Cue tokens that carry the signal and that do not."""
 CLEAN, CORRUPT = (5, 17, WITH, 8, 21, 9), (5, 17, WITHOUT, 8, 21, 9)
@@ -129,7 +129,7 @@ REPEATED = (5, 8, 13, 2, 6, 8)
 """8 was followed by 13; 8 stands last, so 13 comes next."""
 OTHER = (5, 7, 13, 2, 6, 8)
 """8 has not stood before."""
-NEXT = LabelTokens(favorable=(13,), unfavorable=(2,))
+NEXT = LabelTokens.single(favorable=(13,), unfavorable=(2,))
 
 
 def test_the_induction_model_continues_what_it_has_seen() -> None:

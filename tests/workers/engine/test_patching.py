@@ -26,7 +26,7 @@ from workers.engine.readout import full_decision, logits
 CLEAN = (5, 17, 33, 8, 21, 60, 7, 90, 14)
 CORRUPT = (5, 17, 44, 9, 21, 60, 7, 90, 14)
 LONGER = (5, 17, 44, 9, 70, 21, 60, 7, 90, 14)
-LABELS = LabelTokens(favorable=(3, 11), unfavorable=(12,))
+LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
 KINDS = (SiteKind.RESID_PRE, SiteKind.RESID_MID, SiteKind.RESID_POST, SiteKind.ATTN_OUT, SiteKind.MLP_OUT, SiteKind.Z)
 INSIDE = (SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN)
 TOLERANCE = 1e-4
@@ -97,7 +97,7 @@ def test_unpatched_logits_equal_the_models_own_forward(variant: str) -> None:
     subject = tiny(variant)
     with torch.no_grad():
         expected = subject.model(torch.tensor([CLEAN])).logits[0, -1]
-        found = logits(subject, record(subject, CLEAN).decision[None])[0]
+        found = logits(subject, record(subject, CLEAN).decision)[0]
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 

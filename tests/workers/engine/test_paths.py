@@ -15,7 +15,7 @@ from workers.engine.paths import path_patch
 from workers.engine.positions import Exchange
 
 CLEAN, CORRUPT = (5, 17, 33, 8, 21, 60), (5, 17, 44, 9, 21, 60)
-LABELS = LabelTokens(favorable=(3, 11), unfavorable=(12,))
+LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
 EVERYWHERE = tuple(range(6))
 VARIANTS = ("llama", "gpt2", "qwen3", "gemma2-sliding-softcap", "gpt_neox-parallel")
 

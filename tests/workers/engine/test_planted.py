@@ -18,7 +18,7 @@ from workers.engine.readout import decision_values
 
 CLEAN, CORRUPT = (5, 17, 33, 8, 21, 60), (5, 17, 44, 8, 21, 60)
 CUE, DECISION, LENGTH = 2, 5, 6
-LABELS = LabelTokens(favorable=(3, 11), unfavorable=(12,))
+LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
 EVERYWHERE = tuple(range(LENGTH))
 HEAD_LAYER, HEAD, MLP_LAYER = 1, 2, 2
 

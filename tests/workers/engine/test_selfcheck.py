@@ -12,7 +12,7 @@ from workers.engine.loading import Subject
 from workers.engine.selfcheck import require, run_controls
 from workers.engine.tokens import EncodedPair, EncodedPrompt
 
-LABELS = LabelTokens((3,), (12,))
+LABELS = LabelTokens.single(favorable=(3,), unfavorable=(12,))
 
 
 def _prompt(*ids: int) -> EncodedPrompt:

@@ -93,18 +93,28 @@ def test_an_empty_text_is_refused() -> None:
         encode_text(tokenizer(), "", add_special_tokens=False)
 
 
-def test_labels_are_single_tokens() -> None:
+def test_labels_are_the_tokens_of_their_spellings() -> None:
     words = tokenizer()
-    found = encode_labels(words, Labels(favorable=(" Yes",), unfavorable=(" No",)))
-    assert [words.decode(side) for side in found] == [" Yes", " No"]
+    found = encode_labels(words, Labels(favorable=(" Yes", " Certainly"), unfavorable=(" No",)))
+    assert [sorted(words.decode(tokens) for tokens in side) for side in found] == [[" Certainly", " Yes"], [" No"]]
+    assert max(map(len, found.favorable)) > 1
 
 
-def test_each_label_that_is_no_single_token_is_named() -> None:
+@pytest.mark.parametrize(
+    ("favorable", "unfavorable", "said"),
+    [
+        ((" Yes",), (" Yes",), "' Yes' stands on both sides"),
+        ((" Yes",), (" Yes, but not so soon",), "' Yes' begins ' Yes, but not so soon'"),
+        ((" Never", " Neverland"), (" No",), "' Never' begins ' Neverland'"),
+    ],
+)
+def test_labels_that_collide_are_named(favorable: tuple[str, ...], unfavorable: tuple[str, ...], said: str) -> None:
+    with pytest.raises(InvalidBehavior, match="collide") as caught:
+        encode_labels(tokenizer(), Labels(favorable=favorable, unfavorable=unfavorable))
+    assert caught.value.details == [said]
+
+
+def test_a_label_without_tokens_is_named() -> None:
     with pytest.raises(InvalidBehavior) as caught:
-        encode_labels(tokenizer(), Labels(favorable=(" Yes", " Certainly"), unfavorable=(" Never",)))
-    assert [detail.split(" is ")[0] for detail in caught.value.details] == ["' Certainly'", "' Never'"]
-
-
-def test_labels_that_share_a_token_are_refused() -> None:
-    with pytest.raises(InvalidBehavior, match="begin with the same token"):
-        encode_labels(tokenizer(), Labels(favorable=(" Yes",), unfavorable=(" Yes",)))
+        encode_labels(tokenizer(), Labels(favorable=(" Yes",), unfavorable=("",)))
+    assert caught.value.details == ["'' is no token at all"]
