@@ -17,6 +17,7 @@ from audit_service.errors import DatabaseDown
 from audit_service.events.endpoints import router as events
 from audit_service.findings.endpoints import router as findings
 from audit_service.health.endpoints import router as health
+from audit_service.library.endpoints import router as library
 from audit_service.metrics.endpoints import router as metrics
 from audit_service.pairsets.endpoints import router as pairsets
 from audit_service.registry.endpoints import router as registry
@@ -31,7 +32,7 @@ Errors are RFC 9457 problem documents whose `remedy` says what to do. Lists are 
 Creating requests take an `Idempotency-Key`.
 """
 
-ROUTERS = (registry, behaviors, metrics, pairsets, plans, runs, events, findings, reports)
+ROUTERS = (registry, library, behaviors, metrics, pairsets, plans, runs, events, findings, reports)
 
 
 class Api(FastAPI):

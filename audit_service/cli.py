@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from audit_service.errors import AuditError, Cancelled
+from audit_service.library.commands import app as library
 from audit_service.settings import get_settings
 
 COMMANDS = "audit_service.commands"
@@ -25,6 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(library, name="library")
 out = Console()
 err = Console(stderr=True)
 

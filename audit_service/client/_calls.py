@@ -21,6 +21,7 @@ from audit_service.domain.pairs import Pair
 from audit_service.domain.plan import Direction, ShardKind
 from audit_service.findings.cells import CellFormat
 from audit_service.findings.schemas import ResultRecord, SiteEffect, TraceRecord, VerdictRecord
+from audit_service.library.schemas import LibraryEntry, LibraryEntryDetail
 from audit_service.pairsets.schemas import PairSet, PairSetGenerate, PreviewCreate, PreviewRecord
 from audit_service.registry.schemas import ModelVersion, ModelVersionCreate
 from audit_service.reports.schemas import Report, ReportFormat
@@ -45,6 +46,17 @@ class Calls:
         """The model versions, newest first; pages are fetched as they are reached."""
         async for version in self._all("/v1/model-versions", ModelVersion, model=model):
             yield version
+
+    @call
+    async def library(self) -> list[LibraryEntry]:
+        """The ready behaviors with their datasheets."""
+        answer = await self._sender.ask("GET", "/v1/library")
+        return TypeAdapter(list[LibraryEntry]).validate_json(answer.content)
+
+    @call
+    async def library_entry(self, name: str) -> LibraryEntryDetail:
+        """One ready behavior: send its ``behavior``, adapted or not, to ``register_behavior``."""
+        return await self._get(f"/v1/library/{name}", LibraryEntryDetail)
 
     @call
     async def register_behavior(self, behavior: Behavior) -> BehaviorVersion:

@@ -6,6 +6,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from audit_service.domain.behaviors import Behavior
+from audit_service.domain.datasheets import Datasheet
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.pairfiles import plain_problems
 from audit_service.domain.plan import Judging, Tracing
@@ -38,6 +39,8 @@ class AuditFile(Frozen):
     judging: Judging
     pairs: str | None = None
     """A pair file beside this one (.csv, .jsonl, .json); without it pairs are generated from the templates."""
+    datasheet: Datasheet | None = None
+    """Where the words come from. It explains the audit and decides no number of it."""
 
 
 def parse_audit_file(text: str, *, name: str) -> AuditFile:

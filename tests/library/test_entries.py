@@ -1,0 +1,88 @@
+"""Every entry of the library is an audit that could run, with words whose source is named."""
+
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import yaml
+from tokenizers import Tokenizer
+
+from audit_service.domain.behaviors import Attribute
+from audit_service.domain.generation import generate
+from audit_service.domain.labels import label_tokens
+from audit_service.domain.pairs import PairKind, Side
+from audit_service.domain.protocol import lint
+from audit_service.domain.results import Level
+from audit_service.library.catalogue import FOLDER, Entry, entries
+
+WANTED = {
+    "loan-denial-race-names", "loan-denial-race-stated", "loan-denial-gender-names", "loan-denial-gender-pronouns",
+    "loan-denial-age", "loan-denial-national-origin", "loan-denial-disability", "loan-denial-marital-status",
+    "loan-denial-postal-code", "credit-limit-gender", "adverse-action-tone-race", "collections-race",
+    "mortgage-denial-race", "small-business-loan-gender", "loan-denial-gender-zh", "loan-denial-indigenous-zh",
+    "loan-denial-national-origin-zh", "loan-denial-age-zh", "credit-limit-gender-zh",
+}  # fmt: skip
+
+each = pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
+
+
+def test_the_library_holds_what_it_promises() -> None:
+    assert {entry.name for entry in entries()} == WANTED
+    assert {file.stem for file in FOLDER.iterdir()} == WANTED
+    assert {entry.datasheet.signal for entry in entries()} == {"explicit", "name", "pronoun", "proxy"}
+
+
+@each
+def test_its_pairs_keep_the_protocol(entry: Entry) -> None:
+    audit = entry.audit
+    pairs = generate(audit.behavior).pairs
+    findings = lint(behavior=audit.behavior, tracing=audit.tracing, judging=audit.judging, pairs=pairs)
+    # P016 is a note: the same cues stand in both templates, and the sensitivity by whole cue pairs answers it.
+    assert [(found.rule, found.level) for found in findings] == [("P016", Level.NOTE)] * len(audit.behavior.forms)
+
+
+@each
+def test_every_group_has_its_placebo_pairs(entry: Entry) -> None:
+    pairs = generate(entry.audit.behavior).pairs
+    groups = {group for attribute in entry.audit.behavior.attributes for group in attribute.groups}
+    assert {pair.reference_group for pair in pairs if pair.kind is PairKind.PLACEBO} == groups
+
+
+@each
+def test_its_prompts_differ_in_the_cue_alone(entry: Entry) -> None:
+    for pair in generate(entry.audit.behavior).pairs:
+        reference = "…".join(pair.text(Side.REFERENCE).rsplit(pair.reference_cue, 1))
+        comparison = "…".join(pair.text(Side.COMPARISON).rsplit(pair.comparison_cue, 1))
+        assert "…" in reference
+        assert reference == comparison
+
+
+@each
+def test_its_answers_are_single_tokens_of_a_real_model(entry: Entry, demo_model: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(demo_model / "tokenizer.json"))
+    labels = entry.audit.behavior.labels
+    found = label_tokens(lambda text: tokenizer.encode(text, add_special_tokens=False).ids, labels, unknown=None)
+    assert len(found.favorable) == len(labels.favorable)
+
+
+@each
+def test_its_titles_are_those_that_the_product_shows(entry: Entry) -> None:
+    titles = entry.datasheet.titles
+    assert set(titles) == {"en", "zh-Hant"}
+    assert entry.audit.behavior.title == titles[entry.datasheet.language]
+
+
+def test_equal_sources_give_equal_words() -> None:
+    """The files are whole, so lists stand in several of them; they must not drift apart."""
+    attributes: dict[str, list[Attribute]] = {}
+    for attribute in chain.from_iterable(entry.audit.behavior.attributes for entry in entries()):
+        attributes.setdefault(attribute.source, []).append(attribute)
+    for same in attributes.values():
+        assert all(attribute.groups == same[0].groups for attribute in same), same[0].source
+
+
+def test_the_words_of_the_shipped_example_are_those_of_the_library() -> None:
+    example = yaml.safe_load((Path(__file__).parents[2] / "examples" / "loan-denial.yaml").read_text())
+    [attribute] = example["behavior"]["attributes"]
+    library = yaml.safe_load((FOLDER / "loan-denial-race-names.yaml").read_text())
+    assert library["behavior"]["attributes"] == [attribute]
