@@ -28,7 +28,7 @@ up: $(READY) ## Start the service with its database, broker and worker; Ctrl-C e
 ##@ Develop
 
 test: $(READY) lint types ## Run linters, type checker and every test
-	$(RUN)/python -m pytest $(PYTEST)
+	$(RUN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST)
 
 lint: $(READY) ## Check style and format
 	$(RUN)/ruff check .
