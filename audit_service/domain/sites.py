@@ -13,6 +13,8 @@ class SiteKind(StrEnum):
     RESID_POST = "resid_post"
     ATTN_OUT = "attn_out"
     MLP_OUT = "mlp_out"
+    NEURONS = "neurons"
+    """Hidden activations of the MLP, in front of its last projection."""
     Z = "z"
     """Output of one attention head, before the output projection."""
     Q = "q"

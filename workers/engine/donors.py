@@ -1,7 +1,7 @@
 """Recordings of unpatched prompts: what a patched run takes from them instead of computing it again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jaxtyping import Float
 from torch import Tensor
@@ -25,6 +25,8 @@ class Recording:
     z: list[Float[Tensor, "position heads_width"]]
     attn_out: list[Float[Tensor, "position width"]]
     mlp_out: list[Float[Tensor, "position width"]]
+    neurons: list[Float[Tensor, "position neuron"]] = field(default_factory=list)
+    """Hidden activations of the MLPs, kept where asked for; without neurons where a mixture of experts has none."""
 
     @property
     def length(self) -> int:
@@ -40,19 +42,26 @@ class Recording:
         return [Prefix(heads.key[:, :start], heads.value[:, :start]) for heads in self.heads]
 
 
-def record(subject: Subject, ids: Sequence[int], *, should_stop: StopCheck = never_stop) -> Recording:
+def record(
+    subject: Subject, ids: Sequence[int], *, neurons: bool = False, should_stop: StopCheck = never_stop
+) -> Recording:
     """Run one prompt unpatched and keep what patches of it, or from it, can need."""
-    return record_entry(subject, enter(subject, ids), should_stop=should_stop)
+    return record_entry(subject, enter(subject, ids), neurons=neurons, should_stop=should_stop)
 
 
 def record_entry(
-    subject: Subject, entry: Entry, *, edits: Sequence[Edit] = (), should_stop: StopCheck = never_stop
+    subject: Subject,
+    entry: Entry,
+    *,
+    edits: Sequence[Edit] = (),
+    neurons: bool = False,
+    should_stop: StopCheck = never_stop,
 ) -> Recording:
     """Run a prompt from its embeddings on, which may have been changed, with edits on the way."""
-    tap = Tap()
+    tap = Tap(neurons=[] if neurons else None)
     group = Group(entry, start=0, prefixes=(), runs=(Run(0, entry.hidden, tuple(edits)),))
     Flight(subject, [group], tap=tap).run(should_stop=should_stop)
-    return Recording(entry, tap.resid, tap.heads, tap.z, tap.attn_out, tap.mlp_out)
+    return Recording(entry, tap.resid, tap.heads, tap.z, tap.attn_out, tap.mlp_out, tap.neurons or [])
 
 
 def equal_beginning(one: Recording, other: Recording) -> int:

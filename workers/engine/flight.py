@@ -18,9 +18,11 @@ from torch import Tensor
 
 from workers.engine.anatomy import Block
 from workers.engine.attention import Heads, Prefix, attend_group, packed_attention
+from workers.engine.changes import Change
 from workers.engine.entry import Entry, join_positions, take_positions
 from workers.engine.hooks import narrowed, on_input, on_output
 from workers.engine.loading import Subject
+from workers.engine.neurons import neurons_reader
 from workers.engine.progress import StopCheck, never_stop, stop_if_asked
 
 
@@ -29,13 +31,21 @@ class Stage(StrEnum):
 
     RESID = "resid"
     """The residual stream at the layer's start."""
+    Q = "q"
+    """Queries and keys as attention multiplies them, with their position encoding."""
+    K = "k"
+    V = "v"
+    PATTERN = "pattern"
     Z = "z"
     ATTN_OUT = "attn_out"
+    MID = "mid"
+    """The residual stream between attention and MLP."""
+    NEURONS = "neurons"
     MLP_OUT = "mlp_out"
 
 
 class Edit(NamedTuple):
-    """Rows of an activation that are replaced in one run."""
+    """Rows of an activation that are changed in one run."""
 
     stage: Stage
     layer: int
@@ -43,6 +53,13 @@ class Edit(NamedTuple):
     rows: Int[Tensor, " edited"]
     """Counted from the run's first row."""
     values: Float[Tensor, "edited width"]
+    """What is put in: the donor's rows; for a pattern its weights over all positions."""
+    change: Change | None = None
+    """How, where the run's own rows are not simply replaced."""
+
+    def put_into(self, own: Float[Tensor, "edited width"]) -> Float[Tensor, "edited width"]:
+        """Give what becomes of the run's own rows."""
+        return self.values if self.change is None else self.change(own, self.values)
 
 
 class Run(NamedTuple):
@@ -84,6 +101,8 @@ class Tap:
     z: list[Tensor] = field(default_factory=list)
     attn_out: list[Tensor] = field(default_factory=list)
     mlp_out: list[Tensor] = field(default_factory=list)
+    neurons: list[Tensor] | None = None
+    """Kept for those who give a list."""
 
 
 class _Span(NamedTuple):
@@ -106,6 +125,7 @@ class Flight:
         self._groups = groups
         self._tap = tap
         self._layer = 0
+        self._stream = torch.empty(0)
         self._spans: list[_Span] = []
         self._edits: dict[tuple[int, Stage], list[tuple[int, int, Edit]]] = {}
         for g, group in enumerate(groups):
@@ -134,6 +154,7 @@ class Flight:
         self._apply(Stage.RESID, packed)
         if self._tap is not None:
             self._tap.resid.append(packed)
+        self._stream = packed
         return packed
 
     def _advance(self, layer: int, block: Block, hidden: list[Tensor]) -> list[Tensor]:
@@ -191,13 +212,36 @@ class Flight:
     def _attend(self, heads: Heads) -> Float[Tensor, "row head value_width"]:
         if self._tap is not None:
             self._tap.heads.append(heads)
+        heads = self._edited(heads)
         parts = [self._attend_span(heads, span) for span in self._spans if span.active]
-        found = torch.cat(parts)
-        if not self._only_tails:
-            return found
-        out = found.new_zeros(heads.query.shape[1], *found.shape[1:])
-        out[self._tails()] = found
+        out = torch.cat(parts)
+        if self._only_tails:
+            wide = out.new_zeros(heads.query.shape[1], *out.shape[1:])
+            out = wide.index_copy_(0, self._tails(), out)
+        self._apply_patterns(heads.value, out)
         return out
+
+    def _edited(self, heads: Heads) -> Heads:
+        """Give this layer's queries, keys and values with their edits; the originals stay as they are for the tap."""
+        for stage, name in ((Stage.Q, "query"), (Stage.K, "key"), (Stage.V, "value")):
+            if (self._layer, stage) in self._edits:
+                rows = getattr(heads, name).clone()
+                self._apply(stage, rows.transpose(0, 1))
+                heads = heads._replace(**{name: rows})
+        return heads
+
+    def _apply_patterns(
+        self, value: Float[Tensor, "kv_head row value_width"], out: Float[Tensor, "row head value_width"]
+    ) -> None:
+        """Let heads whose pattern is replaced read this run's values with the pattern given."""
+        for g, r, edit in self._edits.get((self._layer, Stage.PATTERN), ()):
+            span = self._spans[g]
+            assert edit.head is not None  # noqa: S101 - a pattern belongs to a head
+            shared = edit.head // (out.shape[1] // value.shape[0])
+            first = span.first + r * span.group.length
+            own = value[shared, first : first + span.group.length]
+            whole = torch.cat((span.group.prefixes[self._layer].value[shared], own)) if span.group.start else own
+            out[edit.rows + first, edit.head] = edit.values @ whole[: edit.values.shape[1]]
 
     def _attend_span(self, heads: Heads, span: _Span) -> Float[Tensor, "row head value_width"]:
         group, rows = span.group, span.rows
@@ -213,7 +257,7 @@ class Flight:
         with ExitStack() as stack:
             if self._tap is not None:
                 stack.enter_context(on_input(block.out_proj, _keep(self._tap.z)))
-            stack.enter_context(on_input(block.out_proj, lambda rows: self._apply(Stage.Z, rows)))
+            stack.enter_context(on_input(block.out_proj, lambda rows: self._apply(Stage.Z, self._by_head(rows))))
             if self._only_tails:
                 tails = self._tails()
                 stack.enter_context(narrowed(block.out_proj, block.out_proj, tails))
@@ -222,18 +266,50 @@ class Flight:
                 stack.enter_context(on_output(block.attn_add, _keep(self._tap.attn_out)))
                 stack.enter_context(on_output(block.mlp_add, _keep(self._tap.mlp_out)))
             stack.enter_context(on_output(block.attn_add, lambda rows: self._apply(Stage.ATTN_OUT, rows)))
+            stack.enter_context(on_output(block.attn_add, self._apply_between))
+            stack.enter_context(self._at_neurons(block))
             stack.enter_context(on_output(block.mlp_add, lambda rows: self._apply(Stage.MLP_OUT, rows)))
             yield
 
-    def _apply(self, stage: Stage, packed: Float[Tensor, "row width"]) -> None:
-        """Put this layer's edits of one stage into the packed rows."""
+    @contextmanager
+    def _at_neurons(self, block: Block) -> Iterator[None]:
+        """Keep and edit the MLP's hidden activations, where anybody asks for them."""
+        kept = None if self._tap is None else self._tap.neurons
+        reader = neurons_reader(block) if kept is not None or (self._layer, Stage.NEURONS) in self._edits else None
+        if reader is None:
+            if kept is not None:
+                kept.append(self._stream.new_empty(len(self._stream), 0))
+            yield
+            return
+        with ExitStack() as stack:
+            if kept is not None:
+                stack.enter_context(on_input(reader, _keep(kept)))
+            tails = self._tails() if self._only_tails else None
+            stack.enter_context(on_input(reader, lambda rows: self._apply(Stage.NEURONS, rows, present=tails)))
+            yield
+
+    def _by_head(self, rows: Float[Tensor, "row heads_width"]) -> Float[Tensor, "row head width"]:
+        return rows.view(len(rows), self._subject.anatomy.heads, -1)
+
+    def _apply_between(self, added: Float[Tensor, "row width"]) -> None:
+        """Edit the stream between attention and MLP through what attention adds to it."""
+        if (self._layer, Stage.MID) in self._edits:
+            middle = self._stream + added
+            self._apply(Stage.MID, middle)
+            added.copy_(middle - self._stream)
+
+    def _apply(self, stage: Stage, packed: Tensor, *, present: Int[Tensor, " present"] | None = None) -> None:
+        """Put this layer's edits of one stage into the packed [row, width] or [row, head, width] activations.
+
+        ``present`` numbers the packed rows that the activations still hold, where they are not all.
+        """
         for g, r, edit in self._edits.get((self._layer, stage), ()):
             span = self._spans[g]
             rows = edit.rows + (span.first + r * span.group.length)
-            if edit.head is None:
-                packed[rows] = edit.values
-            else:
-                packed.view(len(packed), self._subject.anatomy.heads, -1)[rows, edit.head] = edit.values
+            if present is not None:
+                rows = torch.searchsorted(present, rows)
+            place = rows if edit.head is None else (rows, edit.head)
+            packed[place] = edit.put_into(packed[place])
 
 
 def _keep(kept: list[Tensor]) -> Callable[[Tensor], None]:

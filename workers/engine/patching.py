@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction, Mapping
-from audit_service.domain.sites import Site
+from audit_service.domain.sites import Site, SiteKind
 from workers.engine.answers import answered, tails
 from workers.engine.distributions import Readouts, log_probabilities, read_all
 from workers.engine.donors import Recording, equal_beginning, record
@@ -60,8 +60,9 @@ def trace_pair(
     divergences and ranks of the same runs, at the price of the whole unembedding. Raises InvalidTrace for a site that
     this model does not have, Cancelled when asked to stop.
     """
-    clean = record(subject, encoded.clean.ids, should_stop=should_stop)
-    corrupt = record(subject, encoded.corrupt.ids, should_stop=should_stop)
+    neurons = any(site.kind is SiteKind.NEURONS for site in sites)
+    clean = record(subject, encoded.clean.ids, neurons=neurons, should_stop=should_stop)
+    corrupt = record(subject, encoded.corrupt.ids, neurons=neurons, should_stop=should_stop)
     denoise = direction is Direction.DENOISE
     to, by = (encoded.corrupt, encoded.clean) if denoise else (encoded.clean, encoded.corrupt)
     exchanges = [exchange_of(site, to, by, mapping) for site in sites]

@@ -10,9 +10,11 @@ from torch import Tensor
 from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidTrace
 from workers.engine.anatomy import Anatomy
+from workers.engine.changes import Change, donors_own
 from workers.engine.donors import Recording
 from workers.engine.flight import Edit, Run, Stage
-from workers.engine.heads import INSIDE, changed_z, require_counterpart
+from workers.engine.heads import pattern_rows, require_counterpart
+from workers.engine.neurons import require_neurons
 from workers.engine.positions import Exchange
 
 STAGES = {
@@ -20,11 +22,12 @@ STAGES = {
     SiteKind.RESID_MID: Stage.RESID,
     SiteKind.RESID_POST: Stage.RESID,
     SiteKind.Z: Stage.Z,
-    SiteKind.Q: Stage.Z,
-    SiteKind.K: Stage.Z,
-    SiteKind.V: Stage.Z,
-    SiteKind.PATTERN: Stage.Z,
+    SiteKind.Q: Stage.Q,
+    SiteKind.K: Stage.K,
+    SiteKind.V: Stage.V,
+    SiteKind.PATTERN: Stage.PATTERN,
     SiteKind.ATTN_OUT: Stage.ATTN_OUT,
+    SiteKind.NEURONS: Stage.NEURONS,
     SiteKind.MLP_OUT: Stage.MLP_OUT,
 }
 Moves = list[tuple[int, int]]
@@ -61,12 +64,21 @@ def place(
     They cannot at the first ``same`` positions, nor behind the last attention at another position than the last.
     Raises InvalidTrace for a site that the model does not have.
     """
+    if len(exchanges) > 1:
+        exchanges = [_in_its_place(exchange) for exchange in exchanges]
     for exchange in exchanges:
-        check(anatomy, exchange, together=len(exchanges) > 1)
+        check(anatomy, exchange)
         _check_positions(exchange, recipient, donor)
         require_counterpart(exchange, recipient, donor)
-    # What an exchange across positions puts in changes that position and, by attention, those behind it alone.
-    crossed = (to for each in exchanges for to, by in zip(each.recipient, each.donor, strict=True) if to != by)
+        _try_change(anatomy, exchange, donor)
+    # What an exchange across positions puts in, or one that needs no donor, changes that position and, by attention,
+    # those behind it alone.
+    crossed = (
+        to
+        for each in exchanges
+        for to, by in zip(each.recipient, each.donor, strict=True)
+        if to != by or each.value is not None
+    )
     same = min((same, *crossed))
     moves = [_moved(anatomy, exchange, last=recipient.length - 1, same=same) for exchange in exchanges]
     acting = tuple((exchange, moved) for exchange, moved in zip(exchanges, moves, strict=True) if moved)
@@ -76,8 +88,8 @@ def place(
     return Placed(cell, start, min(layer_of(exchange) for exchange, _ in acting), anatomy, acting)
 
 
-def check(anatomy: Anatomy, exchange: Exchange, *, together: bool = False) -> None:
-    """Raise InvalidTrace if the model does not have this site, or it cannot be exchanged together with others."""
+def check(anatomy: Anatomy, exchange: Exchange) -> None:
+    """Raise InvalidTrace if the model does not have this site."""
     name = f"{exchange.kind} at layer {exchange.layer}"
     if exchange.kind is SiteKind.RESID_MID and anatomy.parallel:
         raise InvalidTrace(
@@ -96,8 +108,13 @@ def check(anatomy: Anatomy, exchange: Exchange, *, together: bool = False) -> No
         raise InvalidTrace(
             f"{name}: the model has {count} such heads, not a head {exchange.head}", remedy="use heads that exist"
         )
-    if together and exchange.kind in INSIDE:
-        raise InvalidTrace(f"{name} cannot be exchanged together with other sites", remedy="exchange z instead")
+    if exchange.kind is SiteKind.NEURONS:
+        require_neurons(anatomy.blocks[exchange.layer], exchange.layer)
+    if exchange.kind is SiteKind.PATTERN and not exchange.is_whole:
+        raise InvalidTrace(
+            f"{name}: a pattern is exchanged as a whole, since parts of it would not add up to one",
+            remedy="change q, k or z instead",
+        )
 
 
 def _check_positions(exchange: Exchange, recipient: Recording, donor: Recording) -> None:
@@ -111,6 +128,16 @@ def _check_positions(exchange: Exchange, recipient: Recording, donor: Recording)
         )
 
 
+def _try_change(anatomy: Anatomy, exchange: Exchange, donor: Recording) -> None:
+    """Raise InvalidTrace for a part or value that does not fit the site, before anything is computed."""
+    if exchange.is_whole:
+        return
+    row = _values(anatomy, exchange, list(exchange.donor[:1]), donor)
+    if exchange.part is not None:
+        exchange.part.require_width(row.shape[1])
+    Change(exchange.part, exchange.value)(row, row)
+
+
 def heads_of(anatomy: Anatomy, kind: SiteKind) -> int:
     """How many heads a kind has: grouped queries share keys and values."""
     return anatomy.kv_heads if kind in {SiteKind.K, SiteKind.V} else anatomy.heads
@@ -119,40 +146,73 @@ def heads_of(anatomy: Anatomy, kind: SiteKind) -> int:
 def layer_of(exchange: Exchange) -> int:
     """The layer whose start or inside an exchange changes.
 
-    From resid_mid on, a position's row depends on nothing but itself, so exchanging resid_mid or resid_post is
-    exchanging the next layer's resid_pre.
+    From resid_mid on, a position's row depends on nothing but itself, so exchanging the whole of resid_mid or
+    resid_post is exchanging the next layer's resid_pre.
     """
-    return exchange.layer + (exchange.kind in {SiteKind.RESID_MID, SiteKind.RESID_POST})
+    return exchange.layer + (exchange.kind is SiteKind.RESID_POST or _is_whole_middle(exchange))
+
+
+def stage_of(exchange: Exchange) -> Stage:
+    """Where in that layer."""
+    if exchange.kind is SiteKind.RESID_MID and not exchange.is_whole:
+        return Stage.MID
+    return STAGES[exchange.kind]
+
+
+def _in_its_place(exchange: Exchange) -> Exchange:
+    """Among others the middle of the stream is exchanged there and not behind the layer, where it would undo them."""
+    return exchange._replace(value=donors_own) if _is_whole_middle(exchange) else exchange
+
+
+def _is_whole_middle(exchange: Exchange) -> bool:
+    return exchange.kind is SiteKind.RESID_MID and exchange.is_whole
 
 
 def _moved(anatomy: Anatomy, exchange: Exchange, *, last: int, same: int) -> Moves:
     """The positions whose exchange can change the decision."""
-    layer = layer_of(exchange)
-    seen_by_attention = exchange.kind in {SiteKind.RESID_PRE, SiteKind.RESID_POST, SiteKind.RESID_MID}
-    seen_by_attention = seen_by_attention or exchange.kind in {SiteKind.K, SiteKind.V}
+    layer, stage = layer_of(exchange), stage_of(exchange)
+    seen_by_attention = stage in {Stage.RESID, Stage.K, Stage.V}
     behind = layer == anatomy.layers or (layer == anatomy.layers - 1 and not seen_by_attention)
     pairs = sorted(zip(exchange.recipient, exchange.donor, strict=True))
-    return [(to, by) for to, by in pairs if (to != by or to >= same) and (to == last or not behind)]
+    acts = exchange.value is not None
+    return [(to, by) for to, by in pairs if (acts or to != by or to >= same) and (to == last or not behind)]
 
 
 def edits_of(
     anatomy: Anatomy, exchange: Exchange, moved: Moves, recipient: Recording, donor: Recording, *, start: int
 ) -> Iterator[Edit]:
-    """What is replaced in a run that begins at a position, so that the recipient gets the donor's activation."""
-    stage, layer = STAGES[exchange.kind], layer_of(exchange)
+    """What is changed in a run that begins at a position, so that the recipient gets the donor's activation."""
     device = recipient.entry.hidden.device
-    to, by = (torch.tensor(side, device=device) for side in zip(*moved, strict=True))
-    if exchange.kind in INSIDE:
-        for head, rows, values in changed_z(exchange, to, by, recipient, donor):
-            yield Edit(stage, layer, head, rows - start, values)
-        return
-    values = kept_of(donor, stage)[layer][by]
-    if exchange.head is not None:
-        values = values.view(len(moved), anatomy.heads, -1)[:, exchange.head]
-    yield Edit(stage, layer, exchange.head, to - start, values)
+    to = torch.tensor([to for to, _ in moved], device=device)
+    values = _values(anatomy, exchange, [by for _, by in moved], donor)
+    change = None if exchange.is_whole else Change(exchange.part, exchange.value)
+    yield Edit(stage_of(exchange), layer_of(exchange), exchange.head, to - start, values, change)
+
+
+def _values(anatomy: Anatomy, exchange: Exchange, by: list[int], donor: Recording) -> Float[Tensor, "row width"]:
+    """The donor's activation of a site at some of its positions."""
+    stage, layer, head = stage_of(exchange), layer_of(exchange), exchange.head
+    if stage is Stage.MID:
+        return donor.resid[layer][by] + donor.attn_out[layer][by]
+    if head is None:
+        return kept_of(donor, stage)[layer][by]
+    if stage is Stage.PATTERN:
+        return pattern_rows(donor, layer, head, torch.tensor(by, device=donor.entry.hidden.device))
+    if stage is Stage.Z:
+        return donor.z[layer][by].view(len(by), anatomy.heads, -1)[:, head]
+    heads = donor.heads[layer]
+    return {Stage.Q: heads.query, Stage.K: heads.key, Stage.V: heads.value}[stage][head, by]
 
 
 def kept_of(donor: Recording, stage: Stage) -> Sequence[Float[Tensor, "position width"]]:
-    """What the donor keeps of a stage, by layer."""
-    kept = {Stage.RESID: donor.resid, Stage.Z: donor.z, Stage.ATTN_OUT: donor.attn_out, Stage.MLP_OUT: donor.mlp_out}
+    """What the donor keeps of a stage, by layer; InvalidTrace for neurons that were not recorded."""
+    if stage is Stage.NEURONS and not donor.neurons:
+        raise InvalidTrace("this recording holds no neurons", remedy="record the prompt with its neurons")
+    kept = {
+        Stage.RESID: donor.resid,
+        Stage.Z: donor.z,
+        Stage.ATTN_OUT: donor.attn_out,
+        Stage.MLP_OUT: donor.mlp_out,
+        Stage.NEURONS: donor.neurons,
+    }
     return kept[stage]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from audit_service.domain.plan import Mapping
 from audit_service.domain.sites import ALL, Site, SiteKind
 from audit_service.errors import InvalidTrace
+from workers.engine.changes import Part, Value
 from workers.engine.tokens import EncodedPrompt
 
 
@@ -16,6 +17,20 @@ class Exchange(NamedTuple):
     head: int | None
     recipient: tuple[int, ...]
     donor: tuple[int, ...]
+    part: Part | None = None
+    """Which coordinates of the activation; all without one."""
+    value: Value | None = None
+    """What they become; the donor's without one."""
+
+    @property
+    def name(self) -> str:
+        head = "" if self.head is None else f", head {self.head}"
+        return f"{self.kind} at layer {self.layer}{head}"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the donor's activation simply replaces the recipient's."""
+        return self.part is None and self.value is None
 
 
 def exchange_of(site: Site, recipient: EncodedPrompt, donor: EncodedPrompt, mapping: Mapping) -> Exchange:
@@ -27,7 +42,8 @@ def exchange_of(site: Site, recipient: EncodedPrompt, donor: EncodedPrompt, mapp
             f"segment {site.segment!r} has no token on one of the two sides, so site {site.key} cannot be patched",
             remedy="leave the segment out of the plan, or declare segments that hold tokens",
         )
-    return Exchange(site.kind, site.layer, site.head, *(tuple(side) for side in zip(*sorted(pairs), strict=True)))
+    to, by = (tuple(side) for side in zip(*sorted(pairs), strict=True))
+    return Exchange(site.kind, site.layer, site.head, to, by)
 
 
 def _mapped(name: str, recipient: EncodedPrompt, donor: EncodedPrompt, mapping: Mapping) -> list[tuple[int, int]]:

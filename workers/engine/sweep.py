@@ -55,7 +55,8 @@ def sweep_tokens(
             "counterpart",
             remedy="use a cue of equal token length, or audit segments with a pair set instead",
         )
-    recordings = {ids: record(subject, ids, should_stop=should_stop) for ids in (clean, corrupt)}
+    neurons = SiteKind.NEURONS in kinds
+    recordings = {ids: record(subject, ids, neurons=neurons, should_stop=should_stop) for ids in (clean, corrupt)}
     to, by = (corrupt, clean) if direction is Direction.DENOISE else (clean, corrupt)
     places = {kind: _places(subject, kind, len(clean)) for kind in kinds}
     cells = patch(

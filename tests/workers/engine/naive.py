@@ -5,6 +5,7 @@ Written without any part of the engine but the table of module names.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from workers.engine.anatomy import FAMILIES
 from workers.engine.loading import Subject
 from workers.engine.positions import Exchange
 
+NEURONS_READ_BY = {"mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "mlp.fc2", "fc2"}
+
 
 def _module(subject: Subject, exchange: Exchange) -> nn.Module:
     names = FAMILIES[subject.model.config.model_type]
@@ -24,6 +27,8 @@ def _module(subject: Subject, exchange: Exchange) -> nn.Module:
     if exchange.kind in {SiteKind.Q, SiteKind.K, SiteKind.V}:
         projections = _projections(subject)
         return layer.get_submodule(projections.get(exchange.kind, projections[SiteKind.Q]))
+    if exchange.kind is SiteKind.NEURONS:
+        return next(module for name, module in layer.named_modules() if name in NEURONS_READ_BY)
     return layer.get_submodule(
         {SiteKind.Z: names.out_proj, SiteKind.ATTN_OUT: names.attn_add, SiteKind.MLP_OUT: names.mlp_add}[exchange.kind]
     )
@@ -61,7 +66,7 @@ def _projections(subject: Subject) -> dict[SiteKind, str]:
 def _at(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Let act see, and change in place, the site's [position, width] activation."""
     module = _module(subject, exchange)
-    if exchange.kind in {SiteKind.RESID_PRE, SiteKind.Z}:
+    if exchange.kind in {SiteKind.RESID_PRE, SiteKind.Z, SiteKind.NEURONS}:
         hook = module.register_forward_pre_hook(lambda _, args: (act(args[0]), *args[1:]))
     else:
         hook = module.register_forward_hook(lambda _, __, out: act(out))
@@ -88,6 +93,49 @@ def all_logits(subject: Subject, ids: Sequence[int], patches: Sequence[tuple[Exc
 
             stack.enter_context(_at(subject, exchange, put))
         return subject.model(torch.tensor([list(ids)])).logits[0].float()
+
+
+@torch.no_grad()
+def changed_logits(
+    subject: Subject, ids: Sequence[int], changes: Sequence[tuple[Exchange, Callable[[Tensor], Tensor]]]
+) -> Tensor:
+    """Logits of a run in which the rows of some sites become a function of themselves."""
+    with ExitStack() as stack:
+        for exchange, become in changes:
+            rows = list(exchange.recipient)
+            if exchange.kind is SiteKind.RESID_MID:
+                stack.enter_context(_middle(subject, exchange, become))
+                continue
+
+            def change(x: Tensor, exchange: Exchange = exchange, become: Any = become, rows: Any = rows) -> Tensor:
+                x = x.clone()
+                flat, columns = x.view(-1, x.shape[-1]), _columns(subject, exchange, x.shape[-1])
+                flat[rows, columns] = become(flat[rows, columns])
+                return x
+
+            stack.enter_context(_at(subject, exchange, change))
+        return subject.model(torch.tensor([list(ids)])).logits[0, -1].float()
+
+
+@contextmanager
+def _middle(subject: Subject, exchange: Exchange, become: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Change the stream between attention and MLP through what attention adds."""
+    seen: list[Tensor] = []
+    rows = list(exchange.recipient)
+
+    def see(x: Tensor) -> Tensor:
+        seen.append(x.view(-1, x.shape[-1])[rows])
+        return x
+
+    def add(x: Tensor) -> Tensor:
+        x = x.clone()
+        flat = x.view(-1, x.shape[-1])
+        flat[rows] = become(flat[rows] + seen[-1]) - seen[-1]
+        return x
+
+    before, added = (exchange._replace(kind=kind) for kind in (SiteKind.RESID_PRE, SiteKind.ATTN_OUT))
+    with _at(subject, before, see), _at(subject, added, add):
+        yield
 
 
 @torch.no_grad()

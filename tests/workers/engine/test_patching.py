@@ -29,6 +29,7 @@ LONGER = (5, 17, 44, 9, 70, 21, 60, 7, 90, 14)
 LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
 KINDS = (SiteKind.RESID_PRE, SiteKind.RESID_MID, SiteKind.RESID_POST, SiteKind.ATTN_OUT, SiteKind.MLP_OUT, SiteKind.Z)
 INSIDE = (SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN)
+EXPERTS = ("mixtral", "qwen3-moe")
 TOLERANCE = 1e-4
 Ids = tuple[int, ...]
 Positions = Sequence[tuple[Ids, Ids]]
@@ -48,7 +49,8 @@ def _assert_equals_naive(
     subject: Subject, recipient: Ids, donor: Ids, positions: Positions, kinds: Sequence[SiteKind] = KINDS
 ) -> None:
     exchanges = list(_exchanges(subject, positions, kinds))
-    found = patch(subject, record(subject, recipient), record(subject, donor), exchanges, labels=LABELS)
+    sides = (record(subject, ids, neurons=SiteKind.NEURONS in kinds) for ids in (recipient, donor))
+    found = patch(subject, *sides, exchanges, labels=LABELS)
     expected = [naive.patched_decision(subject, recipient, donor, e, LABELS) for e in exchanges]
     np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
     assert np.ptp(expected) > 100 * TOLERANCE
@@ -72,6 +74,27 @@ def test_queries_keys_values_and_patterns_equal_plain_hooks_in_every_family(vari
     _assert_equals_naive(tiny(variant), CORRUPT, CLEAN, positions, INSIDE)
 
 
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in EXPERTS])
+def test_the_mlps_hidden_activations_equal_plain_hooks_in_every_family(variant: str) -> None:
+    positions = [((t,), (t,)) for t in (0, 3, 8)] + [((4, 5, 6, 7), (5, 6, 7, 8))]
+    _assert_equals_naive(tiny(variant), CLEAN, LONGER, positions, [SiteKind.NEURONS])
+
+
+@pytest.mark.parametrize("variant", EXPERTS)
+def test_neurons_of_a_mixture_of_experts_are_refused(variant: str) -> None:
+    subject = tiny(variant)
+    recording = record(subject, CLEAN, neurons=True)
+    with pytest.raises(InvalidTrace, match="mixture of experts"):
+        patch(subject, recording, recording, [Exchange(SiteKind.NEURONS, 0, None, (8,), (8,))], labels=LABELS)
+
+
+def test_neurons_that_were_not_recorded_are_asked_for_by_name() -> None:
+    subject = tiny("llama")
+    recipient, donor = record(subject, CLEAN), record(subject, LONGER)
+    with pytest.raises(InvalidTrace, match="holds no neurons"):
+        patch(subject, recipient, donor, [Exchange(SiteKind.NEURONS, 0, None, (8,), (9,))], labels=LABELS)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_sites_exchanged_together_equal_plain_hooks_in_every_family(variant: str) -> None:
     subject = tiny(variant)
@@ -83,7 +106,13 @@ def test_sites_exchanged_together_equal_plain_hooks_in_every_family(variant: str
         Exchange(SiteKind.RESID_POST, 2, None, (8,), (9,)),
         Exchange(SiteKind.Z, 2, 0, (0, 8), (0, 9)),
     ]
-    sets = [window, mixed, mixed[:3], mixed[1:2] + mixed[4:], [*mixed[:3], *window]]
+    inside = [
+        Exchange(SiteKind.Q, 1, 3, (3, 8), (3, 8)),
+        Exchange(SiteKind.K, 1, 0, (2, 3), (2, 3)),
+        Exchange(SiteKind.V, 1, 0, (2, 6), (3, 7)),
+        Exchange(SiteKind.V, 2, 0, (4,), (5,)),
+    ]
+    sets = [window, mixed, mixed[:3], mixed[1:2] + mixed[4:], [*mixed[:3], *window], inside, [*mixed, *inside]]
     found = patch_together(subject, record(subject, CLEAN), record(subject, LONGER), sets, labels=LABELS)
     expected = [
         naive.decision(naive.logits(subject, CLEAN, [(e, naive.activation(subject, LONGER, e)) for e in each]), *LABELS)
@@ -264,14 +293,6 @@ def test_patterns_of_prompts_of_unequal_length_are_refused() -> None:
             [Exchange(SiteKind.PATTERN, 0, 2, (1,), (1,))],
             labels=LABELS,
         )
-
-
-def test_insides_of_attention_are_not_exchanged_together_with_others() -> None:
-    subject = tiny("llama")
-    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
-    both = [Exchange(SiteKind.Q, 0, 0, (4,), (4,)), Exchange(SiteKind.Z, 1, 0, (4,), (4,))]
-    with pytest.raises(InvalidTrace, match="together"):
-        patch_together(subject, recipient, donor, [both], labels=LABELS)
 
 
 def test_the_middle_of_a_parallel_block_is_refused() -> None:
