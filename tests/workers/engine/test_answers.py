@@ -17,6 +17,7 @@ from workers.engine.corruptions import noised
 from workers.engine.decisions import measure_decisions
 from workers.engine.donors import record
 from workers.engine.entry import enter
+from workers.engine.neurons import neurons_reader
 from workers.engine.patching import patch
 from workers.engine.placing import heads_of
 from workers.engine.positions import Exchange
@@ -38,6 +39,8 @@ def _cells(variant: str) -> list[Exchange]:
         if kind is SiteKind.RESID_MID and anatomy.parallel:
             continue
         head = int(rng.integers(heads_of(anatomy, kind))) if kind in HEAD_KINDS else None
+        if kind is SiteKind.NEURONS and neurons_reader(anatomy.blocks[layer]) is None:
+            continue
         places = ((int(rng.integers(2, 9)),), (8,), EVERYWHERE)
         cells.extend(Exchange(kind, layer, head, at, at) for at in places)
     return cells
@@ -46,7 +49,8 @@ def _cells(variant: str) -> list[Exchange]:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_patched_runs_answer_with_whole_labels_in_every_family(variant: str) -> None:
     subject, exchanges = tiny(variant), _cells(variant)
-    found = patch(subject, record(subject, CORRUPT), record(subject, CLEAN), exchanges, labels=LABELS)
+    sides = (record(subject, ids, neurons=True) for ids in (CORRUPT, CLEAN))
+    found = patch(subject, *sides, exchanges, labels=LABELS)
     expected = [naive.patched_decision(subject, CORRUPT, CLEAN, exchange, LABELS) for exchange in exchanges]
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
     assert np.ptp(expected) > 0.01
