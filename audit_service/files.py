@@ -1,6 +1,7 @@
 """Files that a command leaves behind: whole or not at all."""
 
 import errno
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from audit_service.errors import InvalidInput, StorageFull
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside the target and move into place; folders on the way are made.
+def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write beside the target and move into place; folders on the way are made. Content may come in pieces.
 
     Raises:
         StorageFull: the disk or the user's share of it is full.
@@ -19,13 +20,15 @@ def write_whole(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
+        with part.open("wb") as file:
+            file.writelines([content] if isinstance(content, bytes) else content)
         part.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         if error.errno in _FULL:
             raise StorageFull(
                 f"No space is left for {path}.", remedy="Free space and run the command again."
             ) from error
         raise InvalidInput(f"{path} cannot be written: {error.strerror}.", remedy="Name a path that can.") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)  # it is there only if something went wrong

@@ -63,7 +63,7 @@ def run_file(file: Path, *, out_dir: Path, wait: bool, console: Console) -> RunS
     """
     audit = read_audit(file)
     read_pairs(file, audit)  # bad rows are named before anything is started
-    with _service(get_settings(), wait=wait, console=console) as client:
+    with service(get_settings(), wait=wait, console=console) as client:
         plan = make_plan(client, file, audit, console)
         run = _start_or_go_on(client, plan, console)
         if not wait:
@@ -73,7 +73,7 @@ def run_file(file: Path, *, out_dir: Path, wait: bool, console: Console) -> RunS
 
 
 @contextmanager
-def _service(settings: Settings, *, wait: bool, console: Console) -> Iterator[Client]:
+def service(settings: Settings, *, wait: bool, console: Console) -> Iterator[Client]:
     """The service that is named or running; otherwise one that lives as long as this command."""
     address = processes.running(settings)
     url = settings.api_url or (address.url if address else None)

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,16 @@ def test_a_file_replaces_the_one_before_and_leaves_nothing_beside_it(tmp_path: P
     write_whole(target, b"two")
     assert target.read_bytes() == b"two"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_content_in_pieces_that_fails_midway_leaves_nothing(tmp_path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"one"
+        raise InvalidInput("cut short", remedy="again")
+
+    with pytest.raises(InvalidInput, match="cut short"):
+        write_whole(tmp_path / "bundle.zip", pieces())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_path_through_a_file_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The service's calls, each written once for both clients."""
 
+import hashlib
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -19,12 +20,13 @@ from audit_service.domain.lifecycle import ENDED, RunState
 from audit_service.domain.pairfiles import PairFormat
 from audit_service.domain.pairs import Pair
 from audit_service.domain.plan import Direction, ShardKind
+from audit_service.errors import Unavailable
 from audit_service.findings.cells import CellFormat
 from audit_service.findings.schemas import ResultRecord, SiteEffect, TraceRecord, VerdictRecord
 from audit_service.library.schemas import LibraryEntry, LibraryEntryDetail
 from audit_service.pairsets.schemas import PairSet, PairSetGenerate, PreviewCreate, PreviewRecord
 from audit_service.registry.schemas import ModelVersion, ModelVersionCreate
-from audit_service.reports.schemas import Report, ReportFormat
+from audit_service.reports.schemas import Bundle, Report, ReportFormat
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -178,6 +180,35 @@ class Calls:
         return (await self._sender.ask("GET", f"/v1/runs/{run_id}/report", params=query)).content
 
     @call
+    async def reissue(self, run_id: str) -> Run:
+        """Ask for a new edition of the reports and the bundle, with what was put on record since."""
+        return await self._command(run_id, "reports")
+
+    @call
+    async def bundles(self, run_id: str) -> list[Bundle]:
+        answer = await self._sender.ask("GET", f"/v1/runs/{run_id}/bundles")
+        return TypeAdapter(list[Bundle]).validate_json(answer.content)
+
+    @stream
+    async def bundle(self, run_id: str) -> AsyncGenerator[bytes, None]:
+        """The evidence bundle, piece by piece.
+
+        Raises Unavailable in the end if it is not the file whose SHA-256 the service names.
+        """
+        line, found = self._sender.line, hashlib.sha256()
+        answer = await self._sender.send(line.http.build_request("GET", f"/v1/runs/{run_id}/bundle"), stream=True)
+        try:
+            async for piece in line.pieces(answer):
+                found.update(piece)
+                yield piece
+        except httpx.TransportError as error:
+            raise _damaged(str(error)) from error
+        finally:
+            await line.end(answer)
+        if answer.headers["ETag"].strip('"') != found.hexdigest():
+            raise _damaged("its SHA-256 is another one than the service names")
+
+    @call
     async def results_table(self, run_id: str, *, prefix: str = "") -> Table:
         """The run's numbers, one a row; ``to_pandas()``, ``to_polars()`` and ``to_arrow()`` make it a data frame."""
         path = f"/v1/runs/{run_id}/results"
@@ -249,6 +280,10 @@ class Calls:
                     yield Event.model_validate_json(text.removeprefix("data: "))
         finally:
             await line.end(answer)
+
+
+def _damaged(reason: str) -> Unavailable:
+    return Unavailable(f"The download was damaged: {reason}.", remedy="Fetch it again.")
 
 
 def _new_key() -> dict[str, str]:

@@ -26,6 +26,8 @@ class Line(Protocol):
 
     def lines(self, answer: httpx.Response) -> AsyncIterator[str]: ...
 
+    def pieces(self, answer: httpx.Response) -> AsyncIterator[bytes]: ...
+
     async def end(self, answer: httpx.Response) -> None: ...
 
     async def sleep(self, seconds: float) -> None: ...
@@ -44,6 +46,10 @@ class BlockingLine:
     async def lines(self, answer: httpx.Response) -> AsyncIterator[str]:
         for line in answer.iter_lines():
             yield line
+
+    async def pieces(self, answer: httpx.Response) -> AsyncIterator[bytes]:
+        for piece in answer.iter_bytes():
+            yield piece
 
     async def end(self, answer: httpx.Response) -> None:
         answer.close()
@@ -64,6 +70,9 @@ class WaitingLine:
 
     def lines(self, answer: httpx.Response) -> AsyncIterator[str]:
         return answer.aiter_lines()
+
+    def pieces(self, answer: httpx.Response) -> AsyncIterator[bytes]:
+        return answer.aiter_bytes()
 
     async def end(self, answer: httpx.Response) -> None:
         await answer.aclose()

@@ -49,7 +49,7 @@ def test_an_audit_is_driven_from_registration_to_its_report(
     assert client.pause(run.id).state is RunState.PAUSED
     assert client.resume(run.id).state is RunState.QUEUED
     with database.writing() as session:
-        session.add(ReportRow(run_id=run.id, language="en", pdf=b"%PDF", view=b"{}", digest="d"))
+        session.add(ReportRow(run_id=run.id, language="en", pdf=b"%PDF", view=b"{}", html=b"", docx=b"", digest="d"))
     assert client.report(run.id) == b"%PDF"
     assert [report.language for report in client.reports(run.id)] == ["en"]
     assert client.cancel(run.id).state is RunState.CANCELLED

@@ -4,9 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from audit_service.files import write_whole
-from audit_service.processes import surroundings
+from audit_service.running import service
+from audit_service.settings import get_settings
+
+err = Console(stderr=True)
 
 
 def bundle(
@@ -14,12 +18,7 @@ def bundle(
     *,
     out: Annotated[Path, typer.Option(help="File to write the bundle to (.zip).")] = Path("evidence.zip"),
 ) -> None:
-    """Write reports, plan, pairs, cells and statistics of a completed run as one zip that can be verified."""
-    with surroundings():
-        # Importing the renderer takes seconds that other commands need not wait for.
-        from workers.bundling import bundle_of  # noqa: PLC0415
-        from workers.runtime import runtime  # noqa: PLC0415
-
-        data = bundle_of(runtime().database, run)
-    write_whole(out, data)
-    typer.echo(f"Bundle: {out} ({len(data):,} bytes). Check it with: audit-service verify {out}")
+    """Fetch reports, plan, pairs, cells and statistics of a completed run as one zip that can be verified."""
+    with service(get_settings(), wait=True, console=err) as client:
+        write_whole(out, client.bundle(run))
+    typer.echo(f"Bundle: {out} ({out.stat().st_size:,} bytes). Check it with: audit-service verify {out}")

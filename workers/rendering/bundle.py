@@ -4,20 +4,17 @@ A plain zip without compression choices: the same content gives the same bytes, 
 """
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Mapping, Sequence
 
 from audit_service.domain.manifest import canonical_json
+from workers.rendering.container import pack
 from workers.rendering.evidence import EventRecord, Evidence
 from workers.rendering.report import Report
 
 MANIFEST = "MANIFEST.json"
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time a zip can name: members carry no date of their own."""
 README = """This is the evidence of one audit run.
 
-report.*.pdf, .html, .json  the report; the PDF carries evidence.json as an attachment
+report.*.pdf and others      the report as PDF, HTML, JSON and DOCX; the PDF carries evidence.json
 evidence.json               plan, prompt pairs, every result, digests of every cell, events, approvals
 plan.json, pair_set.json    the frozen plan and its prompt pairs; their SHA-256 is their identity
 cells/*.safetensors         every measured cell, by shard key
@@ -54,6 +51,7 @@ def contents(evidence: Evidence, reports: Sequence[Report], cells: Mapping[str, 
     for report in reports:
         name = f"report.{report.language}"
         files |= {f"{name}.pdf": report.pdf, f"{name}.html": report.html.encode(), f"{name}.json": report.json}
+        files[f"{name}.docx"] = report.docx
     return files | {f"cells/{key}.safetensors": payload for key, payload in cells.items()}
 
 
@@ -61,18 +59,6 @@ def manifest(files: Mapping[str, bytes], *, document_id: str) -> bytes:
     """Canonical JSON of the SHA-256 of each file."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items() if name != MANIFEST}
     return canonical_json({"document_id": document_id, "files": digests, "schema": 1})
-
-
-def pack(files: Mapping[str, bytes]) -> bytes:
-    """A zip whose bytes follow from names and contents alone."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(files):
-            member = zipfile.ZipInfo(name, EPOCH)
-            member.external_attr = 0o644 << 16
-            member.create_system = 3
-            archive.writestr(member, files[name])
-    return stream.getvalue()
 
 
 def make_bundle(evidence: Evidence, reports: Sequence[Report], cells: Mapping[str, bytes]) -> bytes:

@@ -57,36 +57,54 @@ def _svg(figure: Figure) -> str:
     return text.replace("<image ", '<image image-rendering="crisp-edges" ')
 
 
-def forest_svg(chart: ForestChart) -> str:
+def chart_svg(chart: ForestChart | HeatMaps) -> str:
+    """The chart as an SVG element; its text stays text."""
+    with _style():
+        return _svg(_figure(chart))
+
+
+def chart_png(chart: ForestChart | HeatMaps) -> bytes:
+    """The chart as a picture, for documents that take no SVG."""
+    stream = io.BytesIO()
+    with _style():
+        mpl.rcParams["font.family"] = ["DejaVu Sans", "Noto Sans CJK TC"]
+        _figure(chart).savefig(stream, format="png", dpi=200, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _figure(chart: ForestChart | HeatMaps) -> Figure:
+    return _forest(chart) if isinstance(chart, ForestChart) else _heatmaps(chart)
+
+
+def _forest(chart: ForestChart) -> Figure:
     """Estimates with their intervals under each other, threshold lines across."""
     rows = len(chart.intervals)
-    with _style():
-        figure = Figure(figsize=(WIDTH, 0.62 + 0.25 * rows))
-        axes = figure.add_axes((0.30, 0.44 / (0.62 + 0.25 * rows), 0.68, 0.25 * rows / (0.62 + 0.25 * rows)))
-        for row, interval in enumerate(reversed(chart.intervals)):
-            _whisker(axes, row, interval)
-        axes.axvline(chart.zero, color=MUTED, linewidth=0.6)
-        for threshold in chart.thresholds:
-            axes.axvline(threshold, color=LINE, linewidth=0.9, linestyle=(0, (4, 2)))
-        if chart.thresholds:
-            place = max(chart.thresholds)
-            axes.annotate(
-                chart.threshold_label,
-                (place, rows - 0.5),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                fontsize=6.5,
-                color=LINE,
-            )
-        axes.set_yticks(range(rows), [_shortened(i.label) for i in reversed(chart.intervals)])
-        axes.set_ylim(-0.6, rows - 0.4)
-        axes.margins(x=0.08)
-        axes.set_xlabel(chart.axis)
-        axes.tick_params(axis="y", length=0)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        return _svg(figure)
+    figure = Figure(figsize=(WIDTH, 0.62 + 0.25 * rows))
+    axes = figure.add_axes((0.30, 0.44 / (0.62 + 0.25 * rows), 0.68, 0.25 * rows / (0.62 + 0.25 * rows)))
+    for row, interval in enumerate(reversed(chart.intervals)):
+        _whisker(axes, row, interval)
+    axes.axvline(chart.zero, color=MUTED, linewidth=0.6)
+    for threshold in chart.thresholds:
+        axes.axvline(threshold, color=LINE, linewidth=0.9, linestyle=(0, (4, 2)))
+    if chart.thresholds:
+        place = max(chart.thresholds)
+        axes.annotate(
+            chart.threshold_label,
+            (place, rows - 0.5),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=6.5,
+            color=LINE,
+        )
+    axes.set_yticks(range(rows), [_shortened(i.label) for i in reversed(chart.intervals)])
+    axes.set_ylim(-0.6, rows - 0.4)
+    axes.margins(x=0.08)
+    axes.set_xlabel(chart.axis)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure
 
 
 def _shortened(label: str) -> str:
@@ -104,7 +122,7 @@ def _whisker(axes: Axes, row: int, interval: Interval) -> None:
     axes.plot([interval.value], [row], "o", markersize=4.6, markerfacecolor=face, markeredgecolor=color, zorder=5)
 
 
-def heatmaps_svg(chart: HeatMaps) -> str:
+def _heatmaps(chart: HeatMaps) -> Figure:
     """Panels on one colour scale, two columns wide, the scale below them."""
     columns = 2 if len(chart.panels) > 1 else 1
     pairs = [chart.panels[i : i + columns] for i in range(0, len(chart.panels), columns)]
@@ -113,18 +131,17 @@ def heatmaps_svg(chart: HeatMaps) -> str:
     total = top + sum(heights) + gap * (len(heights) - 1) + bottom
     left, right, between = 0.72, 0.06, 0.16
     width = (WIDTH - left - right - between * (columns - 1)) / columns
-    with _style():
-        figure = Figure(figsize=(WIDTH, total))
-        y = total - top
-        for index, (row, height) in enumerate(zip(pairs, heights, strict=True)):
-            y -= height
-            for column, panel in enumerate(row):
-                box = ((left + column * (width + between)) / WIDTH, y / total, width / WIDTH, height / total)
-                last = chart.layer_axis if index == len(pairs) - 1 else None
-                _panel(figure.add_axes(box), panel, limit=chart.limit, labelled=column == 0, layer_axis=last)
-            y -= gap
-        _scale(figure, chart, box=(left / WIDTH, 0.24 / total, 0.42, 0.10 / total))
-        return _svg(figure)
+    figure = Figure(figsize=(WIDTH, total))
+    y = total - top
+    for index, (row, height) in enumerate(zip(pairs, heights, strict=True)):
+        y -= height
+        for column, panel in enumerate(row):
+            box = ((left + column * (width + between)) / WIDTH, y / total, width / WIDTH, height / total)
+            last = chart.layer_axis if index == len(pairs) - 1 else None
+            _panel(figure.add_axes(box), panel, limit=chart.limit, labelled=column == 0, layer_axis=last)
+        y -= gap
+    _scale(figure, chart, box=(left / WIDTH, 0.24 / total, 0.42, 0.10 / total))
+    return figure
 
 
 def _height(panel: HeatMap) -> float:

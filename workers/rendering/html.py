@@ -8,13 +8,12 @@ from markupsafe import Markup
 
 from workers.rendering.blocks import EvidenceView, ForestChart, HeatMaps
 from workers.rendering.catalogue import TEMPLATES
-from workers.rendering.charts import forest_svg, heatmaps_svg
+from workers.rendering.charts import chart_svg
 
 
 def chart_source(chart: ForestChart | HeatMaps) -> str:
     """The chart as a data URL: an image has an alternative text, and nothing is fetched."""
-    svg = forest_svg(chart) if isinstance(chart, ForestChart) else heatmaps_svg(chart)
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    return "data:image/svg+xml;base64," + base64.b64encode(chart_svg(chart).encode()).decode()
 
 
 @lru_cache

@@ -1,10 +1,11 @@
-"""The door of the renderer: evidence in, three documents of one view out."""
+"""The door of the renderer: evidence in, four documents of one view out."""
 
 import hashlib
 from dataclasses import dataclass
 
 from audit_service.domain.manifest import canonical_json
 from audit_service.errors import InvalidInput
+from workers.rendering.docx import render_docx
 from workers.rendering.evidence import Evidence
 from workers.rendering.html import render_html
 from workers.rendering.pdf import Limits, render_pdf
@@ -14,7 +15,7 @@ from workers.rendering.views import build_view
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One document in its three shapes."""
+    """One document in its four shapes."""
 
     document_id: str
     language: str
@@ -22,6 +23,7 @@ class Report:
     json: bytes
     """The view as canonical JSON."""
     pdf: bytes
+    docx: bytes
 
     @property
     def pdf_digest(self) -> str:
@@ -47,4 +49,11 @@ def make_report(
     html = render_html(view)
     pdf = render_pdf(view, attachment=canonical_json(evidence), limits=limits, html=html)
     pdf = sign(pdf, key) if key else pdf
-    return Report(document_id=view.document_id, language=language, html=html, json=canonical_json(view), pdf=pdf)
+    return Report(
+        document_id=view.document_id,
+        language=language,
+        html=html,
+        json=canonical_json(view),
+        pdf=pdf,
+        docx=render_docx(view),
+    )

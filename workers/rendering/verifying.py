@@ -22,8 +22,9 @@ from audit_service.domain.shards import shards
 from audit_service.domain.trace import Trace
 from audit_service.errors import InvalidInput
 from workers.rendering.blocks import EvidenceView, Table
-from workers.rendering.bundle import MANIFEST, event_chain, manifest, pack
+from workers.rendering.bundle import MANIFEST, event_chain, manifest
 from workers.rendering.catalogue import LANGUAGES
+from workers.rendering.container import pack
 from workers.rendering.evidence import Evidence
 from workers.rendering.seal import unsealed
 from workers.rendering.signing import signatures

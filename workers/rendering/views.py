@@ -20,7 +20,7 @@ from workers.rendering.sections import (
     subject,
 )
 
-LABELS = ("contents", "page", "of", "confidential", "reference", "report", "statement")
+LABELS = ("contents", "page", "of", "confidential", "reference", "report", "statement", "copy")
 
 
 def build_view(evidence: Evidence, *, language: str = "en") -> EvidenceView:

@@ -1,26 +1,33 @@
 """Report a run: gather its evidence, render it, save the documents."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import select
 
 from audit_service.audits import lifecycle
+from audit_service.db.base import new_id
 from audit_service.db.handles import ReadSession
-from audit_service.db.tables import EventRow, ModelVersionRow, ReportRow, RunRow, VerdictRow
+from audit_service.db.tables import BundleRow, EventRow, ModelVersionRow, ReportRow, RunRow, VerdictRow
 from audit_service.dispatch import Task
 from audit_service.domain.lifecycle import EventKind, RunState
+from audit_service.domain.manifest import digest
 from audit_service.domain.pairs import PairSet
 from audit_service.domain.plan import ModelIdentity
 from audit_service.domain.trace import Measured
 from audit_service.errors import InvalidModel, ModelChanged
 from audit_service.registry.inspection import verify_unchanged
+from audit_service.reports.repository import bundles, reports, split
 from audit_service.settings import get_settings
 from workers.cells import RunCells, load
 from workers.engine.loading import load_tokenizer
 from workers.engine.tokens import encode_pair
+from workers.rendering.bundle import make_bundle
+from workers.rendering.evidence import Edition as Issued
 from workers.rendering.evidence import EventRecord, Evidence, RunFacts, ShardRecord
 from workers.rendering.report import Report, make_report
 from workers.rendering.signing import SigningKey
@@ -30,15 +37,38 @@ from workers.tasks.base import alone, task
 
 @task(Task.REPORT, of_run=True)
 def report(run_id: str) -> None:
-    """Render the run's documents, unless they are there or somebody is at it."""
+    """Render the run's documents and pack its bundle, unless they are there or somebody is at it.
+
+    A completed run gets a new edition if something was put on record since the last one.
+    """
     worker = runtime()
     with alone(worker, run_id) as session:
-        if session is None or session.get_one(RunRow, run_id).state is not RunState.REPORTING:
+        if session is None or session.get_one(RunRow, run_id).state not in _REPORTED:
             return
+        cells = load(session, run_id)
         key = signing_key()
-        evidence = gather(session, run_id).model_copy(update={"signing": key.described() if key else None})
-        languages = get_settings().report_languages
-        _save(worker, run_id, {language: make_report(evidence, language=language, key=key) for language in languages})
+        evidence = gather(session, run_id, cells).model_copy(update={"signing": key.described() if key else None})
+        records = digest(evidence.model_copy(update={"editions": ()}))
+        last = session.scalars(bundles(run_id).limit(1)).first()
+        if last is not None and last.evidence_digest == records:
+            return
+        made = [make_report(evidence, language=language, key=key) for language in get_settings().report_languages]
+        packed = make_bundle(evidence, made, {stored.shard.key: stored.trace.payload for stored in cells.shards})
+        _save(worker, Edition(run_id, evidence.edition, made, packed, records))
+
+
+class Edition(NamedTuple):
+    """What is kept of one rendering."""
+
+    run_id: str
+    number: int
+    reports: Sequence[Report]
+    bundle: bytes
+    records: str
+    """Digest of the evidence without its earlier editions."""
+
+
+_REPORTED = frozenset({RunState.REPORTING, RunState.COMPLETED})
 
 
 def signing_key() -> SigningKey | None:
@@ -51,10 +81,9 @@ def signing_key() -> SigningKey | None:
     return SigningKey.read(settings.signing_pkcs12, passphrase=passphrase, timestamp_url=settings.timestamp_url)
 
 
-def gather(session: ReadSession, run_id: str) -> Evidence:
+def gather(session: ReadSession, run_id: str, cells: RunCells) -> Evidence:
     """All that the report says, from the rows, checked against the stored bytes and the model's files."""
     run = session.get_one(RunRow, run_id)
-    cells = load(session, run_id)
     path = Path(session.get_one(ModelVersionRow, run.plan.model_version_id).path)
     verdict = session.scalars(select(VerdictRow).where(VerdictRow.run_id == run_id)).one()
     events = _events(session, run_id)
@@ -76,6 +105,7 @@ def gather(session: ReadSession, run_id: str) -> Evidence:
         shards=tuple(_records(cells)),
         model_verified=verified,
         events=tuple(events),
+        editions=tuple(_editions(session, run_id)),
     )
 
 
@@ -94,12 +124,33 @@ def cue_tokens(model: Path, pair_set: PairSet) -> dict[str, int]:
 
 def _events(session: ReadSession, run_id: str) -> list[EventRecord]:
     query = select(EventRow).where(EventRow.run_id == run_id, EventRow.kind == EventKind.STATE).order_by(EventRow.seq)
-    return [EventRecord(at=row.at, actor=row.actor, what=f"run {row.data['to']}") for row in session.scalars(query)]
+    listed = [EventRecord(at=row.at, actor=row.actor, what=f"run {row.data['to']}") for row in session.scalars(query)]
+    return listed[: _judged(listed) + 1]
+
+
+def _judged(events: Sequence[EventRecord]) -> int:
+    """Place of the last verdict: what comes after it is the making of reports, which no report can tell of."""
+    return max(place for place, event in enumerate(events) if event.what == f"run {RunState.REPORTING}")
+
+
+def _editions(session: ReadSession, run_id: str) -> list[Issued]:
+    """What was issued before, oldest first."""
+    issued: dict[int, list[ReportRow]] = {}
+    for row in reversed(reports(session, run_id)):
+        issued.setdefault(row.edition, []).append(row)
+    return [
+        Issued(
+            number=number,
+            issued_at=max(row.created_at for row in rows),
+            digests={row.language: row.digest for row in sorted(rows, key=lambda row: row.language)},
+        )
+        for number, rows in issued.items()
+    ]
 
 
 def _judged_at(events: list[EventRecord]) -> datetime:
     """The moment of the verdict: the document's date, so that rendering it again gives the same bytes."""
-    return next(event.at for event in events if event.what == f"run {RunState.REPORTING}")
+    return events[_judged(events)].at
 
 
 def _is_unchanged(identity: ModelIdentity, path: Path) -> bool:
@@ -130,12 +181,37 @@ def _records(cells: RunCells) -> list[ShardRecord]:
     ]
 
 
-def _save(worker: Runtime, run_id: str, reports: Mapping[str, Report]) -> None:
+def _save(worker: Runtime, edition: Edition) -> None:
+    """Keep reports and bundle together; the first edition completes the run."""
+    run_id, number, packed = edition.run_id, edition.number, edition.bundle
     with worker.database.writing() as session:
-        if lifecycle.locked(session, run_id).state is not RunState.REPORTING:
+        state = lifecycle.locked(session, run_id).state
+        if state not in _REPORTED:
             return  # cancelled meanwhile
-        session.add_all(
-            ReportRow(run_id=run_id, language=language, pdf=made.pdf, view=made.json, digest=made.pdf_digest)
-            for language, made in reports.items()
+        session.add_all(_row(run_id, number, made) for made in edition.reports)
+        kept = BundleRow(
+            id=new_id(),
+            run_id=run_id,
+            edition=number,
+            size=len(packed),
+            digest=hashlib.sha256(packed).hexdigest(),
+            evidence_digest=edition.records,
         )
-        lifecycle.move(session, run_id, RunState.COMPLETED, by=worker.name)
+        session.add(kept)
+        session.flush()
+        session.add_all(split(kept.id, packed))
+        if state is RunState.REPORTING:
+            lifecycle.move(session, run_id, RunState.COMPLETED, by=worker.name)
+
+
+def _row(run_id: str, edition: int, made: Report) -> ReportRow:
+    return ReportRow(
+        run_id=run_id,
+        language=made.language,
+        edition=edition,
+        pdf=made.pdf,
+        view=made.json,
+        html=made.html.encode(),
+        docx=made.docx,
+        digest=made.pdf_digest,
+    )

@@ -1,6 +1,7 @@
 """One file per table. Importing this package makes ``Base.metadata`` complete."""
 
 from audit_service.db.tables.behaviors import BehaviorRow, BehaviorVersionRow
+from audit_service.db.tables.bundles import BundlePartRow, BundleRow
 from audit_service.db.tables.events import EventRow
 from audit_service.db.tables.idempotency import IdempotencyRow
 from audit_service.db.tables.metrics import MetricRow
@@ -17,6 +18,8 @@ from audit_service.db.tables.verdicts import VerdictRow
 __all__ = [
     "BehaviorRow",
     "BehaviorVersionRow",
+    "BundlePartRow",
+    "BundleRow",
     "EventRow",
     "IdempotencyRow",
     "MetricRow",

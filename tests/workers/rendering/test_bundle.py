@@ -16,7 +16,8 @@ from audit_service.domain.manifest import canonical_json
 from audit_service.errors import InvalidInput
 from tests.workers.rendering.audits import NOON, Audit, make_audit
 from workers.commands.verify import verify as command
-from workers.rendering.bundle import MANIFEST, contents, event_chain, make_bundle, manifest, pack
+from workers.rendering.bundle import MANIFEST, contents, event_chain, make_bundle, manifest
+from workers.rendering.container import pack
 from workers.rendering.report import Report, make_report
 from workers.rendering.seal import MARK, sealed, unsealed
 from workers.rendering.verifying import verify
@@ -84,6 +85,7 @@ EACH_FILE = (
     "report.en.pdf",
     "report.en.html",
     "report.en.json",
+    "report.en.docx",
     "evidence.json",
     "plan.json",
     "pair_set.json",

@@ -1,0 +1,44 @@
+"""Bundles in parts: written once, read one part at a time."""
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import undefer
+
+from audit_service.db.handles import Database, ReadSession
+from audit_service.db.tables import BundlePartRow, BundleRow, ReportRow
+
+PART_BYTES = 1024 * 1024
+
+
+def reports(session: ReadSession, run_id: str) -> Sequence[ReportRow]:
+    """Every edition in every language, the youngest edition first."""
+    query = select(ReportRow).where(ReportRow.run_id == run_id)
+    return session.scalars(query.order_by(ReportRow.edition.desc(), ReportRow.language)).all()
+
+
+def editions(run_id: str, *, language: str) -> Select[ReportRow]:
+    """A language's reports, the youngest edition first."""
+    query = select(ReportRow).where(ReportRow.run_id == run_id, ReportRow.language == language)
+    return query.order_by(ReportRow.edition.desc())
+
+
+def bundles(run_id: str) -> Select[BundleRow]:
+    """The run's bundles, the youngest edition first."""
+    return select(BundleRow).where(BundleRow.run_id == run_id).order_by(BundleRow.edition.desc())
+
+
+def split(bundle_id: str, content: bytes) -> list[BundlePartRow]:
+    """The parts of a bundle that is yet to be saved."""
+    return [
+        BundlePartRow(bundle_id=bundle_id, ordinal=ordinal, content=content[start : start + PART_BYTES])
+        for ordinal, start in enumerate(range(0, len(content), PART_BYTES))
+    ]
+
+
+def stream(database: Database, bundle: BundleRow) -> Iterator[bytes]:
+    """The bundle's parts, each read in a transaction of its own: a slow download holds no connection."""
+    for ordinal in range(-(-bundle.size // PART_BYTES)):
+        with database.reading() as session:
+            part = session.get_one(BundlePartRow, (bundle.id, ordinal), options=[undefer(BundlePartRow.content)])
+        yield part.content
