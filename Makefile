@@ -14,7 +14,7 @@ UV := build/uv/bin/uv
 CUDA := ^(nvidia-|cuda-|triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format types setup lock clean
+.PHONY: help demo up test oracle bench lint format types setup lock clean
 
 ##@ Use
 
@@ -29,6 +29,13 @@ up: $(READY) ## Start the service with its database, broker and worker; Ctrl-C e
 
 test: $(READY) lint types ## Run linters, type checker and every test
 	$(RUN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST)
+
+oracle: $(READY) ## Compare cells with other libraries, in an environment of their own (part of make test)
+	$(RUN)/python -m pytest tests/oracle
+
+bench: $(READY) ## Time sweeps against other libraries on the demonstration model (10 minutes on a quiet machine)
+	@tests/oracle/setup.sh
+	build/oracle/bin/python -W ignore -m tests.benchmarks.sweep --model "$$($(RUN)/audit-service demo-model)"
 
 lint: $(READY) ## Check style and format
 	$(RUN)/ruff check .

@@ -1,18 +1,22 @@
 """Speed of exact patching against plain hooks and installed peers, on one pair of one model.
 
-    python -m tests.benchmarks.sweep --model FOLDER [--threads 2] [--seconds 30]
+    build/oracle/bin/python -m tests.benchmarks.sweep --model FOLDER [--threads 2] [--seconds 30]
+    build/oracle/bin/python -m tests.benchmarks.sweep --shape 1b --device cuda --dtype bfloat16
 
-Every contender patches the same cells of the same pair; slow ones are stopped after some seconds and judged by the
-cells they have done, which are drawn over the whole sweep. Speeds are per second of processor time, so that other
-work on the machine matters little. A contender whose cells differ from the plain hooks' by more
-than 1e-4 nats is marked as wrong. Peers are used where they can be imported: install them into an environment of their
-own.
+Every contender patches the same cells of the same pair in one process. Slow ones work on cells drawn over the whole
+sweep, half of their time before ours and half behind it, so that a machine that slows down slows all of them. Speeds
+are per second of the clock, and per second of processor time, which other work on the machine touches less. A contender
+whose cells differ from the plain hooks' by more than the tolerance is marked as wrong.
+
+The bound is the time of the work that must be done (see work.py) at the speed of the largest matrix products that this
+process reaches. Peers take part where they can be imported: `make oracle` makes an environment with them.
 """
 
 import argparse
 import itertools
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,26 +24,25 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from tests.benchmarks import peers
-from tests.workers.engine import naive
+from tests.benchmarks.peers import Case, Cells, Contender
+from tests.benchmarks.work import SHAPES, matmul_peak, random_model, work
 from workers.engine.donors import record
 from workers.engine.loading import Subject, load_subject
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
 
 CLEAN = (
-    "The bank reviews the application of Emily for a loan. She is 35 years old, has worked as a nurse for nine years, "
-    "earns 52,000 dollars a year and owes 4,000 dollars. Should the bank approve the loan? Answer:"
+    "The bank reviews the application for a new loan made by Emily this year. She is 35 years old, has worked as a "
+    "nurse for nine years, earns 52,000 dollars a year and owes 4,000 dollars to another big bank. Should the bank "
+    "approve the loan? Answer:"
 )
 CORRUPT = CLEAN.replace("Emily", "James")
-TOLERANCE = 1e-4
-
-Cells = Sequence[Exchange]
-Contender = peers.Contender
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25, torch.float16: 0.05}
+"""Nats; for 16 bits what the format's own rounding explains."""
 
 
 class Timed(NamedTuple):
@@ -47,35 +50,68 @@ class Timed(NamedTuple):
 
     values: dict[int, float]
     seconds: float
-    """Of processor time."""
+    cpu_seconds: float
 
-    @property
-    def per_second(self) -> float:
-        return len(self.values) / self.seconds
+    def __add__(self, more: object) -> "Timed":
+        assert isinstance(more, Timed)
+        both = self.seconds + more.seconds, self.cpu_seconds + more.cpu_seconds
+        return Timed(self.values | more.values, *both)
 
 
 def main() -> None:
+    given = _arguments()
+    torch.set_num_threads(given.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        path = given.model or random_model(given.shape, Path(folder), dtype=given.dtype)
+        _run(_case(path, given.device, given.dtype), given)
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model", type=Path, help="folder of a model")
+    which.add_argument("--shape", choices=SHAPES, help="size of a model with random weights")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=30, help="for each slow contender and sweep")
     parser.add_argument("--sites", nargs="*", default=[*peers.SINGLE, SiteKind.Z], type=SiteKind)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    subject = load_subject(given.model)
-    ids = [tuple(subject.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (CLEAN, CORRUPT)]
-    yes, no = (subject.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (" Yes", " No"))
-    labels = LabelTokens.single(favorable=yes, unfavorable=no)
-    contenders: dict[str, Contender] = {
-        "audit-service": lambda cells: _ours(subject, ids[0], ids[1], cells, labels),
-        "plain hooks": lambda cells: _hooks(subject, ids[0], ids[1], cells, labels, batch=1),
-        "plain hooks, batches of 16": lambda cells: _hooks(subject, ids[0], ids[1], cells, labels, batch=16),
-        **peers.available(given.model, ids[0], ids[1], labels),
-    }
+    parser.add_argument("--alone", action="store_true", help="leave the other contenders out")
+    return parser.parse_args()
+
+
+def _run(case: Case, given: argparse.Namespace) -> None:
+    console = Console(width=132)
+    others = {} if given.alone else _others(case)
     for kind in given.sites:
-        title, cells = str(kind), _sweep(subject, kind, len(ids[0]))
-        timed = {name: _timed(run, cells, given.seconds) for name, run in contenders.items()}
-        Console().print(_table(f"{title}: {len(cells)} cells, {len(ids[0])} tokens", timed))
+        cells = _sweep(case.subject, kind, len(case.clean))
+        peak = matmul_peak(case.subject)
+        timed = _race(case, others, cells, given.seconds)
+        peak = max(peak, matmul_peak(case.subject))
+        must = work(case.subject.model, case.subject.anatomy, cells, case.clean, case.corrupt)
+        title = f"{kind}: {len(cells)} cells, {len(case.clean)} tokens, {given.dtype}, {given.device}"
+        console.print(_table(title, timed, tolerance=TOLERANCE[case.subject.dtype]))
+        bound = must / peak
+        console.print(
+            f"work {must / 1e12:.2f} TFLOP, matmul peak {peak / 1e9:.0f} GFLOP/s, bound {bound:.1f} s: "
+            f"ours is at {bound / timed['audit-service'].seconds:.0%} of the bound\n"
+        )
+
+
+def _case(path: Path, device: str, dtype: str) -> Case:
+    subject = load_subject(path, device=device, dtype=dtype)
+    if len(subject.tokenizer) > 1000:
+        texts = [subject.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (CLEAN, CORRUPT)]
+        yes, no = (subject.tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in (" Yes", " No"))
+    else:  # a model of random weights has no words
+        texts = [[*range(7, 18), name, *range(20, 74)] for name in (300, 301)]
+        yes, no = 5, 6
+    return Case(subject, path, tuple(texts[0]), tuple(texts[1]), LabelTokens.single(favorable=[yes], unfavorable=[no]))
+
+
+def _others(case: Case) -> dict[str, Contender]:
+    loops = {"plain hooks": 1, "plain hooks, batches of 16": 16}
+    return {name: peers.hooks(case, batch=batch) for name, batch in loops.items()} | peers.available(case)
 
 
 def _sweep(subject: Subject, kind: SiteKind, length: int) -> list[Exchange]:
@@ -86,53 +122,54 @@ def _sweep(subject: Subject, kind: SiteKind, length: int) -> list[Exchange]:
     return [Exchange(kind, layer, None, (at,), (at,)) for layer in layers for at in everywhere]
 
 
-def _timed(run: Contender, cells: Cells, seconds: float) -> Timed:
-    """Let a contender work on the cells in an order spread over the sweep until its time is up."""
-    order = np.random.default_rng(0).permutation(len(cells))
-    begin = time.process_time()
-    values: dict[int, float] = {}
-    for found in run([cells[i] for i in order]):
-        values |= {int(order[len(values) + i]): value for i, value in enumerate(found)}
-        if time.process_time() - begin > seconds:
+def _race(case: Case, others: dict[str, Contender], cells: Cells, seconds: float) -> dict[str, Timed]:
+    order = [int(number) for number in np.random.default_rng(0).permutation(len(cells))]
+    drawn = [cells[number] for number in order]
+    running = {name: run(drawn) for name, run in others.items()}
+    before = {name: _timed(values, seconds / 2) for name, values in running.items()}
+    ours = _timed(_ours(case, cells), seconds=float("inf"))
+    both = {name: before[name] + _timed(values, seconds / 2) for name, values in running.items()}
+    named = {
+        name: timed._replace(values={order[number]: value for number, value in timed.values.items()})
+        for name, timed in both.items()
+    }
+    return {"audit-service": ours, **named}
+
+
+def _timed(values: Iterator[dict[int, float]], seconds: float) -> Timed:
+    """Let a contender go on until its time is up."""
+    begin, cpu = time.perf_counter(), time.process_time()
+    done: dict[int, float] = {}
+    for found in values:
+        done |= found
+        if time.perf_counter() - begin > seconds:
             break
-    return Timed(values, time.process_time() - begin)
+    return Timed(done, time.perf_counter() - begin, time.process_time() - cpu)
 
 
-def _ours(
-    subject: Subject, clean: Sequence[int], corrupt: Sequence[int], cells: Cells, labels: LabelTokens
-) -> Iterator[list[float]]:
-    yield patch(subject, record(subject, corrupt), record(subject, clean), cells, labels=labels).tolist()
+def _ours(case: Case, cells: Cells) -> Iterator[dict[int, float]]:
+    recipient, donor = record(case.subject, case.corrupt), record(case.subject, case.clean)
+    yield dict(enumerate(patch(case.subject, recipient, donor, cells, labels=case.labels).tolist()))
 
 
-@torch.no_grad()
-def _hooks(
-    subject: Subject, clean: Sequence[int], corrupt: Sequence[int], cells: Cells, labels: LabelTokens, *, batch: int
-) -> Iterator[list[float]]:
-    """A loop that takes the donor's activations from one recording, as careful users write it."""
-    kept: dict[tuple[SiteKind, int], Tensor] = {}
-    for first in range(0, len(cells), batch):
-        part = cells[first : first + batch]
-        for kind, layer in {(cell.kind, cell.layer) for cell in part} - set(kept):
-            everywhere = tuple(range(len(clean)))
-            kept[kind, layer] = naive.activation(subject, clean, Exchange(kind, layer, None, everywhere, everywhere))
-        logits = naive.batched_logits(subject, corrupt, [(cell, kept[cell.kind, cell.layer]) for cell in part])
-        yield [naive.decision(row, labels.favorable, labels.unfavorable) for row in logits]
-
-
-def _table(title: str, timed: dict[str, Timed]) -> Table:
-    truth, ours = timed["plain hooks"].values, timed["audit-service"]
-    table = Table("contender", "cells", "CPU s", "cells/CPU s", "ours is", "deviation", title=title)
+def _table(title: str, timed: dict[str, Timed], *, tolerance: float) -> Table:
+    ours = timed["audit-service"]
+    truth = timed.get("plain hooks", ours).values
+    table = Table("contender", "cells", "s", "cells/s", "ours is", "CPU s", "ours is, by CPU", "deviation", title=title)
     for name, each in timed.items():
         shared = each.values.keys() & truth.keys()
         deviation = max((abs(each.values[i] - truth[i]) for i in shared), default=float("nan"))
-        verdict = f"{deviation:.1e}" + (" (wrong)" if deviation > TOLERANCE else "")
+        speed, mine = len(each.values) / each.seconds, len(ours.values) / ours.seconds
+        by_cpu = (len(ours.values) / ours.cpu_seconds) / (len(each.values) / each.cpu_seconds)
         table.add_row(
             name,
             str(len(each.values)),
             f"{each.seconds:.1f}",
-            f"{each.per_second:.1f}",
-            f"{ours.per_second / each.per_second:.1f}x",
-            verdict,
+            f"{speed:.1f}",
+            f"{mine / speed:.1f}x",
+            f"{each.cpu_seconds:.1f}",
+            f"{by_cpu:.1f}x",
+            f"{deviation:.1e}{' (wrong)' if deviation > tolerance else ''} on {len(shared)}",
         )
     return table
 
