@@ -1,6 +1,8 @@
 """Other corruptions than the pair itself: noise, zero and mean, for sensitivity analyses (METHOD.md section 4).
 
-Noise makes another recipient; zero and mean make another donor; resampling is a recording of any other prompt.
+A prompt whose cue tokens are embedded otherwise (noised, blanked, averaged) is a run of its own: clean activations are
+restored in it (denoising), or its activations are put into the clean run (noising). Zeroed, averaged and jittered
+recordings are donors alone, for ablations in the clean run; resampling is a recording of any other prompt.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,16 +34,46 @@ def noised(
 
     Raises InvalidTrace for positions outside the prompt.
     """
+    draw = torch.randn(len(positions), subject.anatomy.width, generator=torch.Generator().manual_seed(seed))
+    noise = sigmas * embedding_sd(subject) * draw
+    return _embedded(subject, ids, positions, lambda rows: rows + noise.to(rows), should_stop=should_stop)
+
+
+def blanked(
+    subject: Subject, ids: Sequence[int], positions: Sequence[int], *, should_stop: StopCheck = never_stop
+) -> Recording:
+    """Run a prompt with zeros where some tokens are embedded; InvalidTrace for positions outside the prompt."""
+    return _embedded(subject, ids, positions, torch.zeros_like, should_stop=should_stop)
+
+
+def averaged(
+    subject: Subject, ids: Sequence[int], positions: Sequence[int], *, should_stop: StopCheck = never_stop
+) -> Recording:
+    """Run a prompt with the mean of the vocabulary where some tokens are embedded; InvalidTrace as above."""
+    embeddings = subject.model.get_input_embeddings()
+    weight: Tensor = embeddings.weight  # type: ignore[assignment]
+    average = weight.float().mean(0) * float(getattr(embeddings, "scalar_embed_scale", 1.0))
+    return _embedded(subject, ids, positions, lambda rows: average.to(rows).expand_as(rows), should_stop=should_stop)
+
+
+def _embedded(
+    subject: Subject,
+    ids: Sequence[int],
+    positions: Sequence[int],
+    become: Callable[[Tensor], Tensor],
+    *,
+    should_stop: StopCheck,
+) -> Recording:
+    """Run a prompt of which some rows enter the first layer otherwise."""
     if not positions or not set(positions) <= set(range(len(ids))):
         raise InvalidTrace(
-            f"noise is asked for at positions {list(positions)} of a prompt of {len(ids)} tokens",
+            f"tokens are corrupted at positions {list(positions)} of a prompt of {len(ids)} tokens",
             remedy="name token positions inside the prompt",
         )
     entry = enter(subject, ids)
-    draw = torch.randn(len(positions), subject.anatomy.width, generator=torch.Generator().manual_seed(seed))
     hidden = entry.hidden.clone()
-    hidden[list(positions)] += sigmas * embedding_sd(subject) * draw.to(hidden)
-    return record_entry(subject, replace(entry, hidden=hidden), should_stop=should_stop)
+    hidden[list(positions)] = become(hidden[list(positions)])
+    return record_entry(subject, replace(entry, hidden=hidden), neurons=True, should_stop=should_stop)
 
 
 def embedding_sd(subject: Subject) -> float:
@@ -55,6 +87,18 @@ def embedding_sd(subject: Subject) -> float:
 def zeroed(recording: Recording) -> Recording:
     """Return a donor whose every activation is zero."""
     return _blend([recording], lambda tensors, _: torch.zeros_like(tensors[0]))
+
+
+def jittered(recording: Recording, *, seed: int, sigmas: float = SIGMAS) -> Recording:
+    """Return a donor of the recording's activations plus noise of some standard deviations of each layer's own."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def jitter(tensors: list[Tensor], _: int) -> Tensor:
+        (own,) = tensors
+        draw = torch.randn(own.shape, generator=generator)
+        return own + (sigmas * float(own.float().std()) * draw).to(own) if own.numel() else own
+
+    return _blend([recording], jitter)
 
 
 def positional_mean(recordings: Sequence[Recording]) -> Recording:
@@ -88,4 +132,5 @@ def _blend(recordings: Sequence[Recording], blend: Callable[[list[Tensor], int],
         for each in zip(*(recording.heads for recording in recordings), strict=True)
     ]
     entry = replace(first.entry, hidden=blend([recording.entry.hidden for recording in recordings], 0))
-    return Recording(entry, layers("resid"), heads, layers("z"), layers("attn_out"), layers("mlp_out"))
+    names = ("z", "attn_out", "mlp_out", "neurons")
+    return Recording(entry, layers("resid"), heads, *(layers(name) for name in names))

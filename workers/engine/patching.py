@@ -190,7 +190,7 @@ def _measure(
     todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
     done = len(sets) - len(todo)
     behind = own.length - recipient.length
-    for flown in _flights(todo, own.length):
+    for flown in in_flights(todo, own.length):
         hidden = _fly(subject, flown, own, donor, behind=behind, should_stop=should_stop)
         table[torch.tensor([p.cell for p in flown], device=subject.device)] = read(hidden)
         done += len(flown)
@@ -220,7 +220,7 @@ def _fly(
     return torch.cat([_fly(subject, half, recipient, donor, behind=behind, should_stop=should_stop) for half in halves])
 
 
-def _flights(placed: Sequence[Placed], length: int) -> Iterator[list[Placed]]:
+def in_flights(placed: Sequence[Placed], length: int) -> Iterator[list[Placed]]:
     """Cut the runs into flights of a bounded number of rows."""
     flight: list[Placed] = []
     rows = 0

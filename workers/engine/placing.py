@@ -57,12 +57,19 @@ class Placed:
 
 
 def place(
-    anatomy: Anatomy, cell: int, exchanges: Sequence[Exchange], recipient: Recording, donor: Recording, *, same: int
+    anatomy: Anatomy,
+    cell: int,
+    exchanges: Sequence[Exchange],
+    recipient: Recording,
+    donor: Recording,
+    *,
+    same: int,
+    everywhere: bool = False,
 ) -> Placed | None:
-    """Where the run that makes all the exchanges at once begins; None if they cannot change the decision.
+    """Where the run that makes all the exchanges at once begins; None if they cannot change what is read.
 
-    They cannot at the first ``same`` positions, nor behind the last attention at another position than the last.
-    Raises InvalidTrace for a site that the model does not have.
+    They cannot at the first ``same`` positions, nor, unless the run is read ``everywhere``, behind the last attention
+    at another position than the last. Raises InvalidTrace for a site that the model does not have.
     """
     if len(exchanges) > 1:
         exchanges = [_in_its_place(exchange) for exchange in exchanges]
@@ -80,7 +87,8 @@ def place(
         if to != by or each.value is not None
     )
     same = min((same, *crossed))
-    moves = [_moved(anatomy, exchange, last=recipient.length - 1, same=same) for exchange in exchanges]
+    last = None if everywhere else recipient.length - 1
+    moves = [_moved(anatomy, exchange, last=last, same=same) for exchange in exchanges]
     acting = tuple((exchange, moved) for exchange, moved in zip(exchanges, moves, strict=True) if moved)
     if not acting:
         return None
@@ -168,11 +176,11 @@ def _is_whole_middle(exchange: Exchange) -> bool:
     return exchange.kind is SiteKind.RESID_MID and exchange.is_whole
 
 
-def _moved(anatomy: Anatomy, exchange: Exchange, *, last: int, same: int) -> Moves:
-    """The positions whose exchange can change the decision."""
+def _moved(anatomy: Anatomy, exchange: Exchange, *, last: int | None, same: int) -> Moves:
+    """The positions whose exchange can change the decision, which is read at the last one; all if there is none."""
     layer, stage = layer_of(exchange), stage_of(exchange)
     seen_by_attention = stage in {Stage.RESID, Stage.K, Stage.V}
-    behind = layer == anatomy.layers or (layer == anatomy.layers - 1 and not seen_by_attention)
+    behind = last is not None and (layer == anatomy.layers or (layer == anatomy.layers - 1 and not seen_by_attention))
     pairs = sorted(zip(exchange.recipient, exchange.donor, strict=True))
     acts = exchange.value is not None
     return [(to, by) for to, by in pairs if (acts or to != by or to >= same) and (to == last or not behind)]

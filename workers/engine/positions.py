@@ -1,5 +1,6 @@
 """Which activation rows of the donor replace which of the recipient."""
 
+import re
 from typing import NamedTuple
 
 from audit_service.domain.plan import Mapping
@@ -46,7 +47,13 @@ def exchange_of(site: Site, recipient: EncodedPrompt, donor: EncodedPrompt, mapp
     return Exchange(site.kind, site.layer, site.head, to, by)
 
 
+TOKENS = re.compile(r"t(?P<first>\d+)(-(?P<last>\d+))?")
+"""Name of single tokens where a segment's could stand, such as t12 or t12-15."""
+
+
 def _mapped(name: str, recipient: EncodedPrompt, donor: EncodedPrompt, mapping: Mapping) -> list[tuple[int, int]]:
+    if name not in recipient.spans and (tokens := TOKENS.fullmatch(name)):
+        return _numbered(tokens, recipient, donor)
     if name not in recipient.spans:
         raise InvalidTrace(
             f"segment {name!r} is not declared", remedy=f"use one of {', '.join(recipient.spans)} or {ALL}"
@@ -59,3 +66,15 @@ def _mapped(name: str, recipient: EncodedPrompt, donor: EncodedPrompt, mapping: 
         )
     shared = min(len(to), len(by))
     return list(zip(to[len(to) - shared :], by[len(by) - shared :], strict=True))
+
+
+def _numbered(tokens: re.Match[str], recipient: EncodedPrompt, donor: EncodedPrompt) -> list[tuple[int, int]]:
+    """Positions given by number; they have a counterpart only in a prompt of the same length."""
+    first = int(tokens["first"])
+    last = int(tokens["last"] or first)
+    if len(recipient.ids) != len(donor.ids) or not first <= last < len(recipient.ids):
+        raise InvalidTrace(
+            f"tokens {first} to {last} are asked for in prompts of {len(recipient.ids)} and {len(donor.ids)} tokens",
+            remedy="count tokens from 0 in prompts of equal length, or name a segment",
+        )
+    return [(at, at) for at in range(first, last + 1)]

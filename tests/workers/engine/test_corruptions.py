@@ -1,5 +1,7 @@
 """Noise, zero and mean do what their names say, by plain hooks."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidTrace
 from tests.workers.engine import naive
 from tests.workers.engine.models import tiny
-from workers.engine.corruptions import embedding_sd, mean, noised, positional_mean, zeroed
-from workers.engine.donors import record
+from workers.engine.corruptions import averaged, blanked, embedding_sd, jittered, mean, noised, positional_mean, zeroed
+from workers.engine.donors import Recording, record
+from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
 
@@ -62,10 +65,31 @@ def test_mean_ablation_equals_plain_hooks(variant: str) -> None:
     np.testing.assert_allclose(found, _naive(variant, [average(site) for site in SITES]), atol=1e-4)
 
 
+def _noised(subject: Subject) -> Recording:
+    return noised(subject, IDS, (1, 2), seed=7)
+
+
+def _blanked(subject: Subject) -> Recording:
+    recording = blanked(subject, IDS, (1, 2))
+    assert not recording.entry.hidden[[1, 2]].any()
+    return recording
+
+
+def _averaged(subject: Subject) -> Recording:
+    recording = averaged(subject, IDS, (1, 2))
+    embedded = subject.model.get_input_embeddings()(torch.arange(101))
+    if subject.anatomy.family != "gpt2":  # which adds its positions
+        torch.testing.assert_close(recording.entry.hidden[1], embedded.mean(0), atol=1e-5, rtol=0)
+    return recording
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_restoring_clean_activations_in_a_noised_run_equals_plain_hooks(variant: str) -> None:
+@pytest.mark.parametrize("corrupt", [_noised, _blanked, _averaged])
+def test_restoring_clean_activations_in_a_corrupted_run_equals_plain_hooks(
+    variant: str, corrupt: Callable[[Subject], Recording]
+) -> None:
     subject = tiny(variant)
-    recipient = noised(subject, IDS, (1, 2), seed=7)
+    recipient = corrupt(subject)
 
     def put_noise(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (recipient.entry.hidden[None], *arguments[1:])
@@ -78,6 +102,14 @@ def test_restoring_clean_activations_in_a_noised_run_equals_plain_hooks(variant:
     handle.remove()
     found = patch(subject, recipient, record(subject, IDS), SITES, labels=LABELS)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_jitter_is_noise_of_three_standard_deviations_of_each_layer() -> None:
+    recording = record(tiny("llama"), tuple(range(60)), neurons=True)
+    donor = jittered(recording, seed=1)
+    for kept, noisy in ((recording.z, donor.z), (recording.neurons, donor.neurons), (recording.resid, donor.resid)):
+        sds = [float((b - a).std() / a.std()) for a, b in zip(kept, noisy, strict=True)]
+        assert sds == pytest.approx([3.0] * len(kept), rel=0.1)
 
 
 def test_noise_has_three_standard_deviations_at_its_positions_alone() -> None:

@@ -1,0 +1,65 @@
+"""What a patched run predicts at every position: the log-probability of each next token of the prompt."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workers.engine.donors import Recording, equal_beginning
+from workers.engine.flight import Flight, Group
+from workers.engine.loading import Subject
+from workers.engine.patching import in_flights
+from workers.engine.placing import place
+from workers.engine.positions import Exchange
+from workers.engine.progress import StopCheck, never_stop
+from workers.engine.readout import MOST_LOGITS, logits
+
+
+def next_token_log_p(
+    subject: Subject,
+    recipient: Recording,
+    donor: Recording,
+    sets: Sequence[Sequence[Exchange]],
+    *,
+    skip_equal: bool = True,
+    should_stop: StopCheck = never_stop,
+) -> NDArray[np.float32]:
+    """Log-probability [set, position - 1] of each token but the first, given those before it, in nats.
+
+    Each row is the recipient's run with all exchanges of one set made at once; the loss of METHOD.md section 8 is its
+    negative mean.
+    """
+    own = _log_p(subject, recipient.resid[-1][None], recipient.entry.ids)
+    table = own.repeat(len(sets), 1)
+    same = equal_beginning(recipient, donor) if skip_equal else 0
+    anatomy = subject.anatomy
+    placed = [
+        place(anatomy, cell, each, recipient, donor, same=same, everywhere=True) for cell, each in enumerate(sets)
+    ]
+    todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
+    for start, members in groupby(todo, key=lambda p: p.start):
+        for flown in in_flights(list(members), recipient.length):
+            runs = tuple(p.run(recipient, donor) for p in flown)
+            group = Group(recipient.entry, start, recipient.prefixes(start), runs, tails=recipient.length - start)
+            hidden = Flight(subject, [group]).run(should_stop=should_stop)
+            cells = torch.tensor([p.cell for p in flown], device=subject.device)
+            table[cells, start:] = _log_p(subject, hidden, recipient.entry.ids[start:])
+    return table.cpu().numpy()
+
+
+@torch.inference_mode()
+def _log_p(
+    subject: Subject, hidden: Float[Tensor, "run position width"], ids: Sequence[int]
+) -> Float[Tensor, "run next"]:
+    """Log-probability of every token behind the first of these positions."""
+    runs, positions, width = hidden.shape
+    rows = hidden[:, :-1].reshape(-1, width)
+    wanted = torch.tensor(ids[1:], device=hidden.device).repeat(runs)
+    at_once = max(1, MOST_LOGITS // subject.anatomy.vocabulary)
+    parts = zip(torch.split(rows, at_once), torch.split(wanted, at_once), strict=True)
+    found = [logits(subject, part).log_softmax(1).gather(1, tokens[:, None])[:, 0] for part, tokens in parts]
+    return torch.cat(found or [rows.new_empty(0, dtype=torch.float32)]).view(runs, positions - 1)
