@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from audit_service.errors import AuditError, Cancelled
+from audit_service.importing.commands import app as importing
 from audit_service.library.commands import app as library
 from audit_service.settings import get_settings
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(library, name="library")
+app.add_typer(importing, name="import")
 out = Console()
 err = Console(stderr=True)
 

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from audit_service.domain.behaviors import FormKind
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.pairs import Pair, PairKind, PairSet, Segment
+from audit_service.domain.provenance import Provenance
 from audit_service.errors import InvalidPairs
 
 NAMED_ROWS = 20
@@ -80,31 +81,46 @@ class _Row(NamedTuple):
 def parse_pairs(content: bytes, *, name: str, file_format: PairFormat) -> PairSet:
     """The pair set of a file.
 
-    JSON and JSONL rows are either whole ``Pair`` objects or, like CSV rows, ``PairRow`` objects.
+    JSON and JSONL rows are either whole ``Pair`` objects or, like CSV rows, ``PairRow`` objects; one of them may
+    instead be ``{"provenance": …}``, as importing a published data set leaves it.
 
     Raises:
         InvalidPairs: the file is empty or not of the format, or rows are bad; each is named by its number.
     """
     pairs: list[tuple[int, Pair]] = []
+    provenance: Provenance | None = None
     problems: list[str] = []
     for row in _READERS[file_format](_decoded(content)):
         try:
-            pairs.append((row.number, _pair(row)))
+            if _tells_provenance(row):
+                provenance = _provenance(row, known=provenance)
+            else:
+                pairs.append((row.number, _pair(row)))
         except ValidationError as error:
             problems += [f"row {row.number}: {problem}" for problem in plain_problems(error)]
         except ValueError as error:
             problems.append(f"row {row.number}: {error}")
     problems += _repeated(pairs)
     if problems:
-        raise _bad_rows(problems)
+        raise bad_rows(problems)
     if not pairs:
         raise InvalidPairs("The file holds no pairs.", remedy="Send at least one pair.")
-    return PairSet(name=name, pairs=tuple(pair for _, pair in pairs))
+    return PairSet(name=name, pairs=tuple(pair for _, pair in pairs), provenance=provenance)
 
 
 def plain_problems(error: ValidationError) -> list[str]:
     """Pydantic's findings as "field: what is wrong with it"."""
     return [f"{'.'.join(map(str, found['loc'])) or 'value'}: {found['msg']}" for found in error.errors()]
+
+
+def _tells_provenance(row: _Row) -> bool:
+    return isinstance(row.content, dict) and row.content.keys() == {"provenance"}
+
+
+def _provenance(row: _Row, *, known: Provenance | None) -> Provenance:
+    if known is not None:
+        raise ValueError("the file tells its provenance twice")
+    return Provenance.model_validate_json(json.dumps(row.content["provenance"]))
 
 
 def _pair(row: _Row) -> Pair:
@@ -183,7 +199,8 @@ def _repeated(pairs: list[tuple[int, Pair]]) -> Iterator[str]:
             yield f"row {number}: id {pair.id!r} is used {counts[pair.id]} times"
 
 
-def _bad_rows(problems: list[str]) -> InvalidPairs:
+def bad_rows(problems: list[str]) -> InvalidPairs:
+    """The error that names the first rows and counts the rest."""
     more = len(problems) - NAMED_ROWS
     return InvalidPairs(
         f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the pair file; nothing was stored.",

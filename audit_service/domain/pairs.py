@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from audit_service.domain.behaviors import FormKind
 from audit_service.domain.manifest import Frozen, digest
+from audit_service.domain.provenance import Provenance
 
 
 class PairKind(StrEnum):
@@ -78,6 +79,8 @@ class PairSet(Frozen):
 
     name: str
     pairs: tuple[Pair, ...] = Field(min_length=1)
+    provenance: Provenance | None = None
+    """Where imported pairs came from; none for pairs that were generated or written by hand."""
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:
@@ -88,4 +91,5 @@ class PairSet(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        return digest(self)
+        # Without provenance the digest is that of name and pairs alone.
+        return digest(self.model_dump(mode="json", exclude={"provenance"} if self.provenance is None else None))

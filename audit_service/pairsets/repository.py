@@ -27,7 +27,7 @@ def by_digest(session: ReadSession, digest: str) -> PairSetRow | None:
 def load(session: ReadSession, row: PairSetRow) -> PairSet:
     """The whole set as it was hashed: its pairs in their order."""
     pairs = session.scalars(select(PairRow.content).where(PairRow.pair_set_id == row.id).order_by(PairRow.ordinal))
-    return PairSet(name=row.name, pairs=tuple(pairs))
+    return PairSet(name=row.name, pairs=tuple(pairs), provenance=row.provenance)
 
 
 def add(session: WriteSession, content: PairSet, *, behavior_version_id: str | None) -> PairSetRow:
@@ -37,6 +37,7 @@ def add(session: WriteSession, content: PairSet, *, behavior_version_id: str | N
         digest=content.digest,
         count=len(content.pairs),
         behavior_version_id=behavior_version_id,
+        provenance=content.provenance,
     )
     session.add(row)
     session.flush()

@@ -6,6 +6,7 @@ from audit_service.border.schemas import Answer, Uuid
 from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.preview import Preview
+from audit_service.domain.provenance import Provenance
 
 
 class PairSetGenerate(Frozen):
@@ -23,6 +24,8 @@ class PairSet(Answer):
     """Number of pairs, placebo pairs included."""
     behavior_version_id: str | None
     """The behavior it was generated from; null for an upload."""
+    provenance: Provenance | None
+    """Where imported pairs came from."""
     created_at: datetime
 
 

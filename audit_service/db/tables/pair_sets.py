@@ -7,6 +7,7 @@ from audit_service.db.base import Base, Id, Identified, Value, choice
 from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairs import Pair
 from audit_service.domain.preview import Preview
+from audit_service.domain.provenance import Provenance
 
 
 class PairSetRow(Identified, Base):
@@ -17,6 +18,8 @@ class PairSetRow(Identified, Base):
     count: Mapped[int] = mapped_column(Integer)
     behavior_version_id: Mapped[str | None] = mapped_column(Id, ForeignKey("behavior_versions.id"))
     """The behavior it was generated from; none for an upload."""
+    provenance: Mapped[Provenance | None] = mapped_column(Value(Provenance))
+    """Where imported pairs came from."""
 
 
 class PairRow(Base):
