@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from audit_service.domain.manifest import canonical_json
 from workers.rendering.container import pack
 from workers.rendering.evidence import EventRecord, Evidence
+from workers.rendering.exports import described, exports
 from workers.rendering.report import Report
 
 MANIFEST = "MANIFEST.json"
@@ -20,6 +21,8 @@ plan.json, pair_set.json    the frozen plan and its prompt pairs; their SHA-256 
 cells/*.safetensors         every measured cell, by shard key
 results.json                the statistics; environment.json what they were computed with
 events.json, approvals.json the log, each entry hashed with the one before; the decisions on record
+oscal-*, cyclonedx-*, in-toto-*, ro-crate-metadata.json
+                            the same evidence in the formats of other tools
 MANIFEST.json               SHA-256 of every other file
 
 Check it without the service:   audit-service verify FILE
@@ -47,12 +50,14 @@ def contents(evidence: Evidence, reports: Sequence[Report], cells: Mapping[str, 
         "environment.json": canonical_json([measured.model_dump(mode="json") for measured in evidence.measured]),
         "events.json": canonical_json(event_chain(evidence.events)),
         "approvals.json": canonical_json([approval.model_dump(mode="json") for approval in evidence.approvals]),
+        **exports(evidence),
     }
     for report in reports:
         name = f"report.{report.language}"
         files |= {f"{name}.pdf": report.pdf, f"{name}.html": report.html.encode(), f"{name}.json": report.json}
         files[f"{name}.docx"] = report.docx
-    return files | {f"cells/{key}.safetensors": payload for key, payload in cells.items()}
+    files |= {f"cells/{key}.safetensors": payload for key, payload in cells.items()}
+    return files | described(evidence, files)
 
 
 def manifest(files: Mapping[str, bytes], *, document_id: str) -> bytes:

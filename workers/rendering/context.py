@@ -68,6 +68,10 @@ class Context:
     t: Catalogue
     book: Book
 
+    @classmethod
+    def of(cls, evidence: Evidence, t: Catalogue) -> "Context":
+        return cls(evidence, t, Book(evidence.judgement.results, t))
+
     @property
     def contrasts(self) -> tuple[Contrast, ...]:
         """Every declared comparison, forms with the worse verdict first, larger gaps first within a form."""

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,13 +26,20 @@ from workers.rendering.blocks import EvidenceView, Table
 from workers.rendering.bundle import MANIFEST, event_chain, manifest
 from workers.rendering.catalogue import LANGUAGES
 from workers.rendering.container import pack
+from workers.rendering.docx import render_docx
 from workers.rendering.evidence import Evidence
+from workers.rendering.exports import CRATE, described, exports
+from workers.rendering.html import render_html
 from workers.rendering.seal import unsealed
 from workers.rendering.signing import signatures
 from workers.rendering.views import build_view
 
 TOLERANCE = 1e-9
 """Relative: statistics computed again on another machine may differ in the last bits."""
+
+
+UNREADABLE = (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, zlib.error)
+"""What comes of a damaged zip."""
 
 
 class Check(NamedTuple):
@@ -61,7 +69,7 @@ def verify(data: bytes) -> Iterator[Check]:
 def _bundle(data: bytes) -> Iterator[Check]:
     try:
         files = _unpack(data)
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError) as error:
+    except UNREADABLE as error:
         yield Check("The container can be read", held=False, detail=str(error))
         return
     yield _container(data, files)
@@ -74,6 +82,8 @@ def _bundle(data: bytes) -> Iterator[Check]:
     yield from _views(files, evidence)
     yield from _cells(files, evidence)
     yield from (check for name, pdf in files.items() if name.endswith(".pdf") for check in _report(pdf, name, evidence))
+    others = {name: content for name, content in files.items() if name not in {MANIFEST, CRATE}}
+    yield from (_agrees(files, name, content) for name, content in described(evidence, others).items())
 
 
 def _unpack(data: bytes) -> dict[str, bytes]:
@@ -127,11 +137,18 @@ def _parts(files: Files, evidence: Evidence) -> Iterator[Check]:
         "environment.json": canonical_json([measured.model_dump(mode="json") for measured in evidence.measured]),
         "events.json": canonical_json(event_chain(evidence.events)),
         "approvals.json": canonical_json([approval.model_dump(mode="json") for approval in evidence.approvals]),
+        **exports(evidence),
         MANIFEST: manifest(files, document_id=evidence.document_id),
     }
     for name, content in expected.items():
-        yield Check(f"{name} agrees with the evidence", files.get(name) == content)
+        yield _agrees(files, name, content)
     yield _identity(evidence)
+    unknown = [f"{a.person}: {a.record} {a.record_digest[:16]}…" for a in evidence.approvals if not evidence.names(a)]
+    yield Check("Every decision names a record of this run", not unknown, ", ".join(unknown))
+
+
+def _agrees(files: Files, name: str, content: bytes) -> Check:
+    return Check(f"{name} agrees with the evidence", files.get(name) == content)
 
 
 def _identity(evidence: Evidence, name: str = "evidence.json") -> Check:
@@ -142,10 +159,29 @@ def _identity(evidence: Evidence, name: str = "evidence.json") -> Check:
 def _views(files: Files, evidence: Evidence) -> Iterator[Check]:
     """Every printed number: the report is built again from the attached rows and compared as a whole."""
     for language in LANGUAGES:
-        name = f"report.{language}.json"
-        if name in files:
-            again = canonical_json(build_view(evidence, language=language))
-            yield Check(f"Every number and sentence of {name} follows from the attached rows", again == files[name])
+        name = f"report.{language}"
+        if not any(file.startswith(f"{name}.") for file in files):
+            continue
+        view = build_view(evidence, language=language)
+        rendered = {"json": canonical_json(view), "html": render_html(view).encode()}
+        for kind, again in rendered.items():
+            what = f"Every number and sentence of {name}.{kind} follows from the attached rows"
+            yield Check(what, again == files.get(f"{name}.{kind}"))
+        yield _docx(files, f"{name}.docx", view)
+
+
+def _docx(files: Files, name: str, view: EvidenceView) -> Check:
+    """Text and tables. Pictures depend on the fonts of the machine, so that they are left to the manifest."""
+    what = f"Every number and sentence of {name} follows from the attached rows"
+    try:
+        found, expected = (_texts(content) for content in (files[name], render_docx(view)))
+    except (KeyError, *UNREADABLE) as error:
+        return Check(what, held=False, detail=str(error))
+    return Check(what, found == expected)
+
+
+def _texts(docx: bytes) -> dict[str, bytes]:
+    return {name: content for name, content in _unpack(docx).items() if not name.startswith("word/media/")}
 
 
 def _cells(files: Files, evidence: Evidence) -> Iterator[Check]:
@@ -185,7 +221,7 @@ def open_bundle(data: bytes) -> tuple[Evidence, Files]:
     """
     try:
         files = _unpack(data)
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise InvalidInput(f"This is no bundle: {error}.", remedy="Give the .zip of a run.") from error
     evidence = _evidence(files)
     if evidence is None:

@@ -3,7 +3,6 @@
 from audit_service.domain.manifest import digest
 from workers.rendering import numbers
 from workers.rendering.blocks import EvidenceView
-from workers.rendering.book import Book
 from workers.rendering.catalogue import catalogue
 from workers.rendering.context import Context
 from workers.rendering.evidence import Evidence
@@ -29,7 +28,7 @@ def build_view(evidence: Evidence, *, language: str = "en") -> EvidenceView:
     Raises InvalidInput for a language without a catalogue.
     """
     t = catalogue(language)
-    context = Context(evidence=evidence, t=t, book=Book(evidence.judgement.results, t))
+    context = Context.of(evidence, t)
     parts = (
         subject.scope(context),
         subject.model(context),

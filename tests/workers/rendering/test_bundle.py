@@ -18,6 +18,9 @@ from tests.workers.rendering.audits import NOON, Audit, make_audit
 from workers.commands.verify import verify as command
 from workers.rendering.bundle import MANIFEST, contents, event_chain, make_bundle, manifest
 from workers.rendering.container import pack
+from workers.rendering.docx import render_docx
+from workers.rendering.exports import CRATE
+from workers.rendering.html import render_html
 from workers.rendering.report import Report, make_report
 from workers.rendering.seal import MARK, sealed, unsealed
 from workers.rendering.verifying import verify
@@ -94,6 +97,10 @@ EACH_FILE = (
     "events.json",
     "approvals.json",
     "README.txt",
+    "oscal-assessment-results.json",
+    "cyclonedx-ml-bom.json",
+    "in-toto-test-result.json",
+    CRATE,
     MANIFEST,
 )
 
@@ -116,6 +123,32 @@ def edited(files: Files, name: str, edit: Callable[[Any], None]) -> bytes:
     value = json.loads(files[name])
     edit(value)
     return canonical_json(value)
+
+
+SAYING_THE_SAME = (
+    "report.en.html",
+    "report.en.docx",
+    "oscal-assessment-results.json",
+    "cyclonedx-ml-bom.json",
+    "in-toto-test-result.json",
+    CRATE,
+)
+
+
+@pytest.mark.parametrize("name", SAYING_THE_SAME)
+def test_an_export_that_says_something_else_is_named_although_the_manifest_was_renewed(files: Files, name: str) -> None:
+    content = files[name]
+    other = content[:-9] + b" " + content[-9:]
+    assert any(name in check.what for check in verify(resigned(files | {name: other})) if not check.held)
+
+
+def test_a_decision_on_something_else_is_named(audit: Audit, small: Report) -> None:
+    (approval,) = audit.evidence.approvals
+    other = approval.model_copy(update={"record_digest": "f" * 64})
+    forged = audit.evidence.model_copy(update={"approvals": (other,)})
+    assert "decision names a record of this run Second Line: plan ffffffff" in first_fault(
+        make_bundle(forged, [], audit.cells)
+    )
 
 
 def better_gap(evidence: Any) -> None:
@@ -158,7 +191,8 @@ def test_numbers_that_do_not_follow_from_the_cells_are_named(audit: Audit, small
     rows[3] = rows[3].model_copy(update={"value": 0.01})
     judgement = audit.evidence.judgement.model_copy(update={"results": tuple(rows)})
     forged = audit.evidence.model_copy(update={"judgement": judgement})
-    report = replace(small, json=canonical_json(build_view(forged)))
+    view = build_view(forged)
+    report = replace(small, json=canonical_json(view), html=render_html(view), docx=render_docx(view))
     assert rows[3].key in first_fault(make_bundle(forged, [report], audit.cells))
 
 
