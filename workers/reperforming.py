@@ -13,10 +13,11 @@ from audit_service.errors import InvalidInput
 from audit_service.registry.inspection import verify_unchanged
 from workers.engine.decisions import measure_decisions
 from workers.engine.determinism import make_deterministic
-from workers.engine.loading import Subject, load_subject
+from workers.engine.loading import load_subject
 from workers.engine.patching import trace_pair
 from workers.engine.selfcheck import TOLERANCE
-from workers.engine.tokens import encode_labels, encode_pair
+from workers.engine.subject import Subject
+from workers.engine.tokens import labels_of, prompts_of
 from workers.rendering.evidence import Evidence
 from workers.rendering.verifying import Cells, cells_of, open_bundle
 
@@ -73,8 +74,8 @@ def _drawn(evidence: Evidence, cells: Cells, *, sample: int, seed: int) -> Seque
 
 
 def _decisions(subject: Subject, evidence: Evidence, cells: Cells, pair: Pair) -> Repeated:
-    encoded = encode_pair(subject.tokenizer, pair)
-    labels = encode_labels(subject.tokenizer, evidence.plan.behavior.labels)
+    encoded = prompts_of(subject, pair)
+    labels = labels_of(subject, evidence.plan.behavior.labels)
     again = measure_decisions(subject, [encoded.clean_ids, encoded.corrupt_ids], labels)
     stored = cells.decisions.d[cells.decisions.pairs.index(pair)]
     return _compared(subject, pair, "decisions", stored, again.d)
@@ -84,10 +85,10 @@ def _effects(subject: Subject, evidence: Evidence, table: EffectTable, pair: Pai
     plan = evidence.plan
     again = trace_pair(
         subject,
-        encode_pair(subject.tokenizer, pair),
+        prompts_of(subject, pair),
         plan.sites,
         direction=table.direction,
-        labels=encode_labels(subject.tokenizer, plan.behavior.labels),
+        labels=labels_of(subject, plan.behavior.labels),
         mapping=plan.tracing.mapping,
     )
     stored = table.patched[table.pairs.index(pair)]

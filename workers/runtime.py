@@ -11,7 +11,8 @@ from audit_service.domain.plan import ModelIdentity
 from audit_service.errors import DatabaseDown
 from audit_service.registry.inspection import verify_unchanged
 from audit_service.settings import get_settings
-from workers.engine.loading import Subject, load_subject
+from workers.engine.loading import load_subject
+from workers.engine.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,10 +39,6 @@ class LabelTokens(NamedTuple):
         """
         return tuple(sorted({sequence[:end] for sequence in self.sequences for end in range(len(sequence))}))
 
-    def shortened(self) -> "LabelTokens":
-        """The first token of each label, on its side."""
-        return LabelTokens(*(tuple(sorted({sequence[:1] for sequence in side})) for side in self))
-
     @property
     def behind(self) -> int:
         """How many tokens the longest label's beginning puts behind the prompt."""

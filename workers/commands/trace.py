@@ -51,7 +51,7 @@ def trace(
     from workers.engine.determinism import make_deterministic  # noqa: PLC0415
     from workers.engine.loading import load_subject  # noqa: PLC0415
     from workers.engine.sweep import sweep_tokens  # noqa: PLC0415
-    from workers.engine.tokens import encode_labels, encode_text  # noqa: PLC0415
+    from workers.engine.tokens import encode_text, labels_of  # noqa: PLC0415
 
     kinds = _kinds(sites)
     if not out.absolute().parent.is_dir():
@@ -59,7 +59,7 @@ def trace(
     disable_progress_bar()  # type: ignore[no-untyped-call]
     make_deterministic()
     subject = load_subject(model, dtype=dtype, device=device)
-    labels = encode_labels(subject.tokenizer, Labels(favorable=tuple(favorable), unfavorable=tuple(unfavorable)))
+    labels = labels_of(subject, Labels(favorable=tuple(favorable), unfavorable=tuple(unfavorable)))
     clean_ids = encode_text(subject.tokenizer, clean, add_special_tokens=add_special_tokens)
     corrupt_ids = encode_text(subject.tokenizer, corrupt, add_special_tokens=add_special_tokens)
     with _bar() as progress:

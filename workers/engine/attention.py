@@ -11,17 +11,17 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
-from transformers.masking_utils import AttentionMaskInterface, eager_mask
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from audit_service.errors import InvalidModel
 
 NAME = "audit_packed"
 _KNOWN = frozenset(
     {"position_ids", "position_embeddings", "use_cache", "cache_position", "is_causal", "output_attentions"}
-    | {"output_router_logits", "sliding_window", "return_dict", "layer_past", "past_key_values"}
+    | {"output_router_logits", "sliding_window", "return_dict", "layer_past", "past_key_values", "deterministic"}
 )
 """Arguments that are already in queries, keys, values and masks, or that change no number."""
 MOST_SCORES = 1 << 25
@@ -65,7 +65,16 @@ def _attention_function(
 
 
 AttentionInterface.register(NAME, _attention_function)
-AttentionMaskInterface.register(NAME, eager_mask)
+
+
+def _seen(*, allow_is_causal_skip: bool = True, allow_is_bidirectional_skip: bool = True, **more: Any) -> Tensor:  # noqa: ANN401, ARG001
+    """Which keys each query sees [batch, 1, query, key], always written out: rows of packed runs need their own."""
+    mask = sdpa_mask(allow_is_causal_skip=False, allow_is_bidirectional_skip=False, **more)
+    assert mask is not None  # noqa: S101 - only a skipped mask is None
+    return mask
+
+
+AttentionMaskInterface.register(NAME, _seen)
 
 
 @contextmanager
@@ -94,7 +103,7 @@ class Prefix(NamedTuple):
 
 
 def attend_group(
-    heads: Heads, prefix: Prefix, mask: Float[Tensor, "query key"], *, members: int
+    heads: Heads, prefix: Prefix, mask: Bool[Tensor, "query key"], *, members: int
 ) -> Float[Tensor, "row head value_width"]:
     """Attention of ``members`` runs that share a prefix: each sees the prefix and its own rows, never another's.
 
@@ -123,7 +132,7 @@ def _attend_queries(
     value: Float[Tensor, "kv_member own value_width"],
     *,
     prefix: Prefix,
-    mask: Float[Tensor, "query key"],
+    mask: Bool[Tensor, "query key"],
     heads: Heads,
 ) -> Float[Tensor, "member query head value_width"]:
     kv_heads, repeat, members, asked, _ = query.shape
@@ -141,10 +150,11 @@ def _attend_queries(
 
 
 def weights_of(
-    scores: Float[Tensor, "*more query key"], heads: Heads, mask: Float[Tensor, "query key"]
+    scores: Float[Tensor, "*more query key"], heads: Heads, mask: Bool[Tensor, "query key"]
 ) -> Float[Tensor, "*more query key"]:
     """Attention pattern from the products of queries and keys, as these heads make it."""
     scores = scores * heads.scaling
     if heads.softcap is not None:
         scores = torch.tanh(scores / heads.softcap) * heads.softcap
-    return torch.softmax(scores + mask, dim=-1, dtype=torch.float32).to(heads.value.dtype)
+    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return torch.softmax(scores, dim=-1, dtype=torch.float32).to(heads.value.dtype)

@@ -22,11 +22,11 @@ from workers.engine.answers import unpatched
 from workers.engine.donors import Recording
 from workers.engine.flight import Stage
 from workers.engine.heads import INSIDE
-from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.placing import STAGES, check, kept_of, layer_of
 from workers.engine.positions import Exchange
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
+from workers.engine.subject import Subject
 
 Arguments = tuple[Any, ...]
 
@@ -136,9 +136,13 @@ def _gradients(subject: Subject, recipient: Recording, labels: LabelTokens) -> d
             stack.callback(block.out_proj.register_forward_pre_hook(_input(kept[Stage.Z])).remove)
             stack.callback(block.attn_add.register_forward_hook(_output(kept[Stage.ATTN_OUT])).remove)
             stack.callback(block.mlp_add.register_forward_hook(_output(kept[Stage.MLP_OUT])).remove)
+        if anatomy.final_norm is None:
+            raise InvalidTrace(
+                f"effects in {anatomy.family} classifiers are not estimated", remedy="patch all sites exactly"
+            )
         stack.callback(anatomy.final_norm.register_forward_pre_hook(_input(kept[Stage.RESID])).remove)
         ids = torch.tensor([recipient.entry.ids], device=subject.device)
-        rows = subject.model(input_ids=ids, use_cache=False).logits[0, -1].float()
+        rows = subject.model(input_ids=ids, use_cache=False).logits.flatten(0, -2)[-1].float()
         split = len(labels.favorable)
         d = rows[list(labels.firsts[:split])].logsumexp(0) - rows[list(labels.firsts[split:])].logsumexp(0)
         flat = [tensor for tensors in kept.values() for tensor in tensors]

@@ -14,8 +14,8 @@ from torch import Tensor
 from audit_service.errors import InvalidTrace
 from workers.engine.donors import Recording, record_entry
 from workers.engine.entry import enter
-from workers.engine.loading import Subject
 from workers.engine.progress import StopCheck, never_stop
+from workers.engine.subject import Subject
 
 SIGMAS = 3.0
 """Standard deviations of the embeddings; Meng et al. 2022 (ROME), section 2.1."""

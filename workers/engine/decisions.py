@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
-from workers.engine.answers import answered, answered_entry, tails
+from workers.engine.anatomy import Flow
+from workers.engine.answers import AnsweredEntry, answered, answered_entries, gather, tails
 from workers.engine.donors import Recording, record
 from workers.engine.entry import check_prompt, enter
 from workers.engine.flight import Flight, Group, Run
-from workers.engine.loading import Subject
 from workers.engine.patching import ROWS_IN_FLIGHT
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import full_decision
+from workers.engine.subject import Subject
 from workers.engine.tokens import first_difference
 
 Ids = tuple[int, ...]
@@ -62,14 +63,42 @@ def measure_decisions(
         found.update(zip(ids, torch.stack(tuple(full_decision(subject, hidden, labels)), dim=1), strict=True))
         progress(len(found), total, 0.0)
 
-    for first, others in families(sorted(set(wanted))):
-        base = record(subject, first, should_stop=should_stop)
-        note([first], tails(answered(subject, base, labels, should_stop=should_stop), labels)[None])
-        for flown in _flights(sorted(others, key=lambda c: (c.shared, len(c.ids)))):
-            groups = _groups(subject, base, flown, labels)
-            note([c.ids for c in flown], Flight(subject, groups).run(should_stop=should_stop))
+    read = _read_packed if subject.anatomy.flow is Flow.PACKED else _read_whole
+    for several, hidden in read(subject, sorted(set(wanted)), labels, should_stop=should_stop):
+        note(several, hidden)
     d, favorable, unfavorable = torch.stack([found[ids] for ids in wanted], dim=1).cpu().numpy()
     return Decisions(d, favorable, unfavorable)
+
+
+def _read_packed(
+    subject: Subject, prompts: Sequence[Ids], labels: LabelTokens, *, should_stop: StopCheck
+) -> Iterator[tuple[list[Ids], Tensor]]:
+    """Prompts and the rows from which they are read, each shared beginning computed once."""
+    for first, others in families(prompts):
+        base = record(subject, first, should_stop=should_stop)
+        yield [first], tails(answered(subject, base, labels, should_stop=should_stop))
+        for flown in _flights(sorted(others, key=lambda c: (c.shared, len(c.ids)))):
+            groups = _groups(subject, base, flown, labels)
+            yield [c.ids for c in flown], Flight(subject, groups).run(should_stop=should_stop)
+
+
+def _read_whole(
+    subject: Subject, prompts: Sequence[Ids], labels: LabelTokens, *, should_stop: StopCheck
+) -> Iterator[tuple[list[Ids], Tensor]]:
+    """Prompts and the rows from which they are read, those of one length as a batch: nothing can be gone on from."""
+    for length, members in groupby(sorted(prompts, key=len), key=len):
+        several = list(members)
+        at_once = max(1, ROWS_IN_FLIGHT // length)
+        for batch in (several[first : first + at_once] for first in range(0, len(several), at_once)):
+            entries = [answered_entries(subject, enter(subject, ids), labels) for ids in batch]
+            parts = [_batch(subject, ways).run(should_stop=should_stop) for ways in zip(*entries, strict=True)]
+            yield batch, gather(parts, [rows for _, rows in entries[0]])
+
+
+def _batch(subject: Subject, entries: Sequence[AnsweredEntry]) -> Flight:
+    first, rows = entries[0]
+    runs = tuple(Run(0, entry.hidden, ()) for entry, _ in entries)
+    return Flight(subject, [Group(first, 0, (), runs, tails=len(rows))])
 
 
 def families(ordered: Sequence[Ids]) -> Iterator[tuple[Ids, list[_Continuation]]]:
@@ -113,7 +142,7 @@ def _flights(continuations: Sequence[_Continuation]) -> Iterator[list[_Continuat
 def _groups(subject: Subject, base: Recording, flown: Sequence[_Continuation], labels: LabelTokens) -> list[Group]:
     groups = []
     for (shared, _), members in groupby(flown, key=lambda c: (c.shared, len(c.ids))):
-        entries = [answered_entry(subject, enter(subject, c.ids), labels) for c in members]
-        runs = tuple(Run(0, entry.hidden[shared:], ()) for entry in entries)
-        groups.append(Group(entries[0], shared, base.prefixes(shared), runs, tails=len(labels.beginnings)))
+        [entries] = zip(*(answered_entries(subject, enter(subject, c.ids), labels) for c in members), strict=True)
+        runs = tuple(Run(0, entry.hidden[shared:], ()) for entry, _ in entries)
+        groups.append(Group(entries[0].entry, shared, base.prefixes(shared), runs, tails=len(entries[0].rows)))
     return groups

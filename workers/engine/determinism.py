@@ -5,7 +5,7 @@ import transformers
 
 from audit_service.domain.trace import Control, Measured
 from workers.engine.attention import NAME
-from workers.engine.loading import Subject
+from workers.engine.subject import Subject
 
 
 def make_deterministic(*, threads: int | None = None, seed: int = 0) -> None:

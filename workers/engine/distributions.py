@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
-from workers.engine.loading import Subject
-from workers.engine.readout import MOST_LOGITS, decision_of, logits
+from workers.engine.readout import MOST_LOGITS, decision_logits, decision_of
+from workers.engine.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ READOUTS = tuple(field.name for field in fields(Readouts))
 
 
 @torch.inference_mode()
-def log_probabilities(subject: Subject, hidden: Float[Tensor, "tail width"]) -> Float[Tensor, " token"]:
+def log_probabilities(subject: Subject, hidden: Float[Tensor, "1 tail width"]) -> Float[Tensor, " token"]:
     """Log-probability of every token from the residual stream behind the last layer at the decision position."""
-    return logits(subject, hidden[:1])[0].log_softmax(0)
+    return decision_logits(subject, hidden)[0].log_softmax(0)
 
 
 @torch.inference_mode()
@@ -71,7 +71,7 @@ def read_all(
 def _columns(
     subject: Subject, hidden: Float[Tensor, "run tail width"], labels: LabelTokens, donor: Float[Tensor, " token"]
 ) -> Iterator[Float[Tensor, " run"]]:
-    rows = logits(subject, hidden[:, 0])
+    rows = decision_logits(subject, hidden)
     yield from decision_of(subject, rows, hidden, labels)
     own, others = rows.log_softmax(1), donor[None]
     yield divergence(others, own)

@@ -9,8 +9,8 @@ from torch import Tensor
 from workers.engine.attention import Heads, Prefix
 from workers.engine.entry import Entry, enter
 from workers.engine.flight import Edit, Flight, Group, Run, Tap
-from workers.engine.loading import Subject
 from workers.engine.progress import StopCheck, never_stop
+from workers.engine.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)

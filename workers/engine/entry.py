@@ -1,26 +1,27 @@
-"""How a prompt enters the decoder layers: embeddings, masks, and what each layer is told about positions."""
+"""How a prompt enters the layers: embeddings, masks, and what each layer is told about positions."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from audit_service.errors import InvalidModel, InvalidPairs
 from workers.engine.attention import packed_attention
-from workers.engine.loading import Subject
+from workers.engine.hooks import instead
+from workers.engine.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)
 class LayerCall:
     """What one layer receives beside the residual stream."""
 
-    mask: Float[Tensor, "position position"]
-    """[query, key] added to the attention scores."""
+    mask: Bool[Tensor, "position position"]
+    """[query, key] whether the query sees the key."""
     by_position: Mapping[str, Any]
     """Tensors (or tuples of tensors) with one row per position."""
     constant: Mapping[str, Any]
@@ -33,6 +34,7 @@ class Entry:
     ids: tuple[int, ...]
     hidden: Float[Tensor, "position width"]
     calls: tuple[LayerCall, ...]
+    """By layer; none for a family that attends by its own means (``layer_arguments``)."""
 
 
 def enter(subject: Subject, ids: Sequence[int]) -> Entry:
@@ -42,13 +44,30 @@ def enter(subject: Subject, ids: Sequence[int]) -> Entry:
     its layers something that the engine does not know how to divide among positions.
     """
     check_prompt(subject, ids)
+    hidden, seen = _note(subject, [ids])
+    calls = _layer_calls(seen, len(ids)) if subject.anatomy.flow.packs else ()
+    return Entry(ids=tuple(ids), hidden=hidden[0], calls=calls)
+
+
+def layer_arguments(subject: Subject, ids: Sequence[int], *, batch: int) -> list[dict[str, Any]]:
+    """What each layer is told beside the residual stream when ``batch`` runs of one prompt pass as a batch."""
+    return _note(subject, [ids] * batch)[1]
+
+
+def _note(
+    subject: Subject, prompts: Sequence[Sequence[int]]
+) -> tuple[Float[Tensor, "prompt position width"], list[dict[str, Any]]]:
+    """Embedded prompts, and the arguments that each layer would be called with."""
     seen: list[dict[str, Any]] = []
     hidden: list[Tensor] = []
-    with packed_attention(subject.model), ExitStack() as stack:
+    flow = subject.anatomy.flow
+    with packed_attention(subject.model) if flow.packs else nullcontext(), ExitStack() as stack:
         for block in subject.anatomy.blocks:
-            stack.enter_context(_noting_only(block.layer, hidden, seen))
-        subject.model.base_model(input_ids=torch.tensor([list(ids)], device=subject.device), use_cache=False)
-    return Entry(ids=tuple(ids), hidden=hidden[0][0], calls=_layer_calls(seen, len(ids)))
+            note = _noting(block.layer, hidden, seen, gives_pair=subject.anatomy.gives_pair)
+            stack.enter_context(instead(block.layer, note))
+        ids = torch.tensor([list(prompt) for prompt in prompts], device=subject.device)
+        subject.model.base_model(input_ids=ids, **({"use_cache": False} if flow.causal else {}))
+    return hidden[0], seen
 
 
 def take_positions(value: Any, positions: Int[Tensor, " row"]) -> Any:  # noqa: ANN401 - tensors, possibly in tuples
@@ -91,31 +110,20 @@ def check_prompt(subject: Subject, ids: Sequence[int], *, behind: int = 0) -> No
         )
 
 
-@contextmanager
-def _noting_only(layer: nn.Module, hidden: list[Tensor], seen: list[dict[str, Any]]) -> Iterator[None]:
-    """Let the layer note its arguments and hand its input on, instead of computing."""
-    own = layer.__dict__.get("forward")
-    layer.forward = _noting(layer, hidden, seen)
-    try:
-        yield
-    finally:
-        if own is None:
-            del layer.__dict__["forward"]
-        else:
-            layer.forward = own
-
-
-def _noting(layer: nn.Module, hidden: list[Tensor], seen: list[dict[str, Any]]) -> Callable[..., Tensor]:
+def _noting(
+    layer: nn.Module, hidden: list[Tensor], seen: list[dict[str, Any]], *, gives_pair: bool
+) -> Callable[..., Any]:
+    """Instead of computing, the layer notes its arguments and hands its input on."""
     signature = inspect.signature(type(layer).forward)
     _, stream, *_ = signature.parameters
 
-    def note(*args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401 - whatever the family passes
+    def note(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the family passes
         arguments = dict(signature.bind(layer, *args, **kwargs).arguments)
         arguments.update(arguments.pop("kwargs", {}))
         del arguments["self"]
         hidden.append(arguments.pop(stream))
         seen.append(arguments)
-        return hidden[-1]
+        return (hidden[-1], None) if gives_pair else hidden[-1]
 
     return note
 

@@ -7,7 +7,7 @@ belong together.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workers.engine.anatomy import Block
+from workers.engine.anatomy import Block, Flow
 from workers.engine.attention import Heads, Prefix, attend_group, packed_attention
 from workers.engine.changes import Change
-from workers.engine.entry import Entry, join_positions, take_positions
+from workers.engine.entry import Entry, join_positions, layer_arguments, take_positions
 from workers.engine.hooks import narrowed, on_input, on_output
-from workers.engine.loading import Subject
 from workers.engine.neurons import neurons_reader
 from workers.engine.progress import StopCheck, never_stop, stop_if_asked
+from workers.engine.subject import Subject
 
 
 class Stage(StrEnum):
@@ -118,7 +118,11 @@ class _Span(NamedTuple):
 
 
 class Flight:
-    """The runs of some groups, from the lowest layer at which any joins to the decision."""
+    """The runs of some groups, from the lowest layer at which any joins to the decision.
+
+    Runs of a family that attends by its own means fly in one group from position 0 on, all joining at one layer: they
+    go through the model's layers as an ordinary batch of equal lengths.
+    """
 
     def __init__(self, subject: Subject, groups: Sequence[Group], *, tap: Tap | None = None) -> None:
         self._subject = subject
@@ -128,6 +132,10 @@ class Flight:
         self._stream = torch.empty(0)
         self._spans: list[_Span] = []
         self._edits: dict[tuple[int, Stage], list[tuple[int, int, Edit]]] = {}
+        self._told: list[dict[str, Any]] = []
+        if not subject.anatomy.flow.packs:
+            (group,) = groups
+            self._told = layer_arguments(subject, group.entry.ids, batch=len(group.runs))
         for g, group in enumerate(groups):
             for r, run in enumerate(group.runs):
                 for edit in run.edits:
@@ -140,7 +148,8 @@ class Flight:
         joins = [run.joins for group in self._groups for run in group.runs]
         width, like = self._subject.anatomy.width, self._groups[0].runs[0].rows
         hidden = [like.new_empty(0, width) for _ in self._groups]
-        with packed_attention(self._subject.model, self._attend):
+        packs = self._subject.anatomy.flow.packs
+        with packed_attention(self._subject.model, self._attend) if packs else nullcontext():
             for layer in range(min(joins), len(blocks)):
                 stop_if_asked(should_stop)
                 hidden = self._advance(layer, blocks[layer], hidden)
@@ -161,8 +170,12 @@ class Flight:
         """Take the packed rows through one layer."""
         packed = self._enter(layer, hidden)
         with self._instruments(block):
-            out = block.layer(packed[None], **self._arguments(layer))
-        return list(out[0].split([span.active * span.group.length for span in self._spans]))
+            if self._subject.anatomy.flow.packs:
+                out = block.layer(packed[None], **self._arguments(layer))
+            else:
+                out = block.layer(packed.view(-1, self._groups[0].length, packed.shape[1]), **self._told[layer])
+        rows = (out[0] if self._subject.anatomy.gives_pair else out).flatten(0, 1)
+        return list(rows.split([span.active * span.group.length for span in self._spans]))
 
     def _board(self, layer: int, hidden: list[Tensor]) -> Iterator[list[Tensor]]:
         """The rows of each group, with those of its runs that join at this layer."""
@@ -207,7 +220,8 @@ class Flight:
     @property
     def _only_tails(self) -> bool:
         """Whether nothing but the last tokens' rows is needed behind this layer's keys and values."""
-        return self._tap is None and self._layer == self._subject.anatomy.layers - 1
+        last = self._layer == self._subject.anatomy.layers - 1
+        return self._tap is None and last and self._subject.anatomy.flow is Flow.PACKED
 
     def _attend(self, heads: Heads) -> Float[Tensor, "row head value_width"]:
         if self._tap is not None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
 from workers.engine.donors import Recording
-from workers.engine.loading import Subject
 from workers.engine.readout import MOST_LOGITS, check_labels, logits
+from workers.engine.subject import Subject
 
 
 class Lens(NamedTuple):

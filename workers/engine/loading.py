@@ -1,35 +1,28 @@
 """Load a model folder as it is: safetensors only, no remote code, a family that is proven."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from audit_service.errors import InvalidModel
-from workers.engine.anatomy import Anatomy, anatomy_of, family_names
+from workers.engine.anatomy import anatomy_of, family_names
+from workers.engine.selfcheck import prove
+from workers.engine.subject import DTYPES, Subject
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A loaded model with its tokenizer: what is traced."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    anatomy: Anatomy
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.model.dtype
+CLASSIFIER = "ForSequenceClassification"
+SPREAD = "spread"
 
 
 class Description(NamedTuple):
@@ -46,13 +39,13 @@ class Description(NamedTuple):
 
 def describe(path: str | Path) -> Description:
     """Read a model folder's shape without loading weights; InvalidModel if it cannot be audited."""
-    config = _checked_config(Path(path))
+    config, architecture = _checked_config(Path(path))
     with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model: PreTrainedModel = _kind(architecture).from_config(config)
     model.tie_weights()
     anatomy = anatomy_of(model)
     return Description(
-        architecture=config.architectures[0],
+        architecture=architecture,
         family=anatomy.family,
         layers=anatomy.layers,
         heads=anatomy.heads,
@@ -62,27 +55,36 @@ def describe(path: str | Path) -> Description:
 
 
 def load_subject(path: str | Path, *, dtype: str = "float32", device: str = "auto") -> Subject:
-    """Load model and tokenizer from a local folder, in evaluation mode, on one device.
+    """Load model and tokenizer from a local folder, in evaluation mode, and compare it with its own plain forward.
 
-    dtype is "float32", "bfloat16" or "float16"; device is "auto" (CUDA if present) or a torch device name.
-    Raises InvalidModel for anything that is no safe, complete, proven model, naming the remedy.
+    dtype is "float32", "bfloat16" or "float16"; device is "auto" (CUDA if present), a torch device name, or "spread":
+    layer by layer over all GPUs, then the processor's memory. Raises InvalidModel for anything that is no safe,
+    complete, proven model, ControlFailed where the engine and the plain forward disagree, naming the remedy.
     """
     folder = Path(path)
-    _checked_config(folder)
+    _, architecture = _checked_config(folder)
     if dtype not in DTYPES:
         raise InvalidModel(f"dtype {dtype!r} is unknown", remedy=f"use one of {', '.join(DTYPES)}")
     place = _device(device)
-    model = _complete_model(folder, DTYPES[dtype])
-    model.to(place)  # type: ignore[arg-type]
-    return subject_of(model, load_tokenizer(folder))
+    model = _complete_model(folder, architecture, DTYPES[dtype], place)
+    if isinstance(place, torch.device):
+        model.to(place)  # type: ignore[arg-type]
+    subject = subject_of(model, load_tokenizer(folder))
+    prove(subject)
+    return subject
 
 
-def _complete_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+def _kind(architecture: str) -> Any:  # noqa: ANN401 - transformers does not type its factories
+    return AutoModelForSequenceClassification if architecture.endswith(CLASSIFIER) else AutoModelForCausalLM
+
+
+def _complete_model(folder: Path, architecture: str, dtype: torch.dtype, place: torch.device | str) -> PreTrainedModel:
     """The model with every weight from its files; transformers alone would fill gaps with random numbers."""
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = _kind(architecture).from_pretrained(
             folder,
             dtype=dtype,
+            device_map="auto" if place == SPREAD else None,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
@@ -106,7 +108,7 @@ def _complete_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 def subject_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Subject:
     """Take a model that is already in memory; InvalidModel if it is on the meta device or not proven."""
-    if any(parameter.is_meta for parameter in model.parameters()):
+    if any(parameter.is_meta for parameter in model.parameters()) and not hasattr(model, "hf_device_map"):
         raise InvalidModel(
             "the model is on the meta device: it has shapes but no weights",
             remedy="load it with enough memory for its weights, or on a smaller dtype",
@@ -115,7 +117,9 @@ def subject_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Su
     return Subject(model=model, tokenizer=tokenizer, anatomy=anatomy_of(model))
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str) -> torch.device | str:
+    if name == SPREAD:
+        return SPREAD
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
@@ -125,7 +129,8 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _checked_config(folder: Path) -> Any:  # noqa: ANN401 - each family has its own configuration class
+def _checked_config(folder: Path) -> tuple[PreTrainedConfig, str]:
+    """The configuration and the class name in it."""
     raw = _read_config(folder)
     if "auto_map" in raw:
         raise InvalidModel(
@@ -139,13 +144,21 @@ def _checked_config(folder: Path) -> Any:  # noqa: ANN401 - each family has its 
             f"{folder.name} holds {found}; weights are read from safetensors alone",
             remedy="convert it with save_pretrained, which writes safetensors, and register that folder",
         )
-    family_names(raw.get("model_type", "none"))
+    names = family_names(raw.get("model_type", "none"))
     architecture = (raw.get("architectures") or ["none"])[0]
-    if not architecture.endswith(("ForCausalLM", "LMHeadModel")):
+    heads = ("ForCausalLM", "LMHeadModel", CLASSIFIER) if names.flow.causal else (CLASSIFIER,)
+    if not architecture.endswith(heads):
         raise InvalidModel(
-            f"{architecture} is not a causal language model", remedy="register a model with a language-model head"
+            f"{architecture} is neither a causal language model nor a sequence classifier",
+            remedy=f"register a model of a class that ends in {' or '.join(heads)}",
         )
-    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if quantized := raw.get("quantization_config"):
+        raise InvalidModel(
+            f"{folder.name} is quantized ({quantized.get('quant_method', 'unknown method')}): not supported",
+            remedy="save its weights in float32, bfloat16 or float16, and audit that model",
+        )
+    config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return config, architecture
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

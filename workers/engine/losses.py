@@ -9,14 +9,15 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audit_service.errors import InvalidTrace
 from workers.engine.donors import Recording, equal_beginning
 from workers.engine.flight import Flight, Group
-from workers.engine.loading import Subject
 from workers.engine.patching import in_flights
 from workers.engine.placing import place
 from workers.engine.positions import Exchange
 from workers.engine.progress import StopCheck, never_stop
 from workers.engine.readout import MOST_LOGITS, logits
+from workers.engine.subject import Subject
 
 
 def next_token_log_p(
@@ -31,8 +32,10 @@ def next_token_log_p(
     """Log-probability [set, position - 1] of each token but the first, given those before it, in nats.
 
     Each row is the recipient's run with all exchanges of one set made at once; the loss of METHOD.md section 8 is its
-    negative mean.
+    negative mean. Raises InvalidTrace for a classifier.
     """
+    if subject.anatomy.classifies:
+        raise InvalidTrace("a classifier predicts no next tokens", remedy="read its decision value")
     own = _log_p(subject, recipient.resid[-1][None], recipient.entry.ids)
     table = own.repeat(len(sets), 1)
     same = equal_beginning(recipient, donor) if skip_equal else 0
@@ -42,7 +45,7 @@ def next_token_log_p(
     ]
     todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
     for start, members in groupby(todo, key=lambda p: p.start):
-        for flown in in_flights(list(members), recipient.length):
+        for flown in in_flights(list(members), recipient.length, packs=anatomy.flow.packs):
             runs = tuple(p.run(recipient, donor) for p in flown)
             group = Group(recipient.entry, start, recipient.prefixes(start), runs, tails=recipient.length - start)
             hidden = Flight(subject, [group]).run(should_stop=should_stop)

@@ -5,7 +5,7 @@ from torch import nn
 from audit_service.errors import InvalidTrace
 from workers.engine.anatomy import Block
 
-_READERS = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "mlp.fc2", "fc2")
+_READERS = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "mlp.fc2", "fc2", "mlp.Wo", "output.dense")
 """Modules whose input is the hidden activation, by family; mixtures of experts have none that all tokens share."""
 
 

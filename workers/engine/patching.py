@@ -13,15 +13,15 @@ from torch import Tensor
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction, Mapping
 from audit_service.domain.sites import Site, SiteKind
-from workers.engine.answers import answered, tails
+from workers.engine.answers import Answered, answered, gather, tails, unpatched
 from workers.engine.distributions import Readouts, log_probabilities, read_all
 from workers.engine.donors import Recording, equal_beginning, record
 from workers.engine.flight import Flight, Group
-from workers.engine.loading import Subject
 from workers.engine.placing import Placed, place
 from workers.engine.positions import Exchange, exchange_of
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import decision_values
+from workers.engine.subject import Subject
 from workers.engine.tokens import EncodedPair
 
 ROWS_IN_FLIGHT = 2048
@@ -67,17 +67,16 @@ def trace_pair(
     to, by = (encoded.corrupt, encoded.clean) if denoise else (encoded.clean, encoded.corrupt)
     exchanges = [exchange_of(site, to, by, mapping) for site in sites]
     recipient, donor = (corrupt, clean) if denoise else (clean, corrupt)
-    both = torch.stack(
-        [tails(answered(subject, one, labels, should_stop=should_stop), labels) for one in (clean, corrupt)]
-    )
-    d_clean, d_corrupt = decision_values(subject, both, labels).tolist()
+    d_clean, d_corrupt = unpatched(subject, [clean, corrupt], labels).tolist()
     if all_readouts:
         sets = [(exchange,) for exchange in exchanges]
         found = read_together(
             subject, recipient, donor, sets, labels=labels, progress=progress, should_stop=should_stop
         )
-        unpatched = read_all(subject, both, labels, donor=log_probabilities(subject, donor.decision))
-        return PairEffects(found.d, d_clean, d_corrupt, found, Readouts.of(unpatched.cpu().numpy()))
+        rows = [tails(answered(subject, one, labels)) for one in (clean, corrupt)]
+        donors_own = log_probabilities(subject, rows[0 if denoise else 1])
+        both = torch.cat([read_all(subject, one, labels, donor=donors_own) for one in rows])
+        return PairEffects(found.d, d_clean, d_corrupt, found, Readouts.of(both.cpu().numpy()))
     patched = patch(subject, recipient, donor, exchanges, labels=labels, progress=progress, should_stop=should_stop)
     return PairEffects(patched, d_clean, d_corrupt)
 
@@ -150,7 +149,7 @@ def read_together(
     should_stop: StopCheck = never_stop,
 ) -> Readouts:
     """All readouts [set] of the same runs, against the donor's distribution, at no further forward."""
-    donors_own = log_probabilities(subject, donor.decision)
+    donors_own = log_probabilities(subject, tails(answered(subject, donor, labels)))
     table = _measure(
         subject,
         recipient,
@@ -183,49 +182,40 @@ def _measure(
 ) -> NDArray[np.float32]:
     """What is read [set, readout] in the run of each set; the unpatched reading where nothing can have changed."""
     own = answered(subject, recipient, labels, should_stop=should_stop)
-    unpatched = read(tails(own, labels)[None])
-    table = unpatched.repeat(len(sets), 1)
+    before = read(tails(own))
+    table = before.repeat(len(sets), 1)
     same = equal_beginning(recipient, donor) if skip_equal else 0
     placed = [place(subject.anatomy, cell, each, recipient, donor, same=same) for cell, each in enumerate(sets)]
     todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
     done = len(sets) - len(todo)
-    behind = own.length - recipient.length
-    for flown in in_flights(todo, own.length):
-        hidden = _fly(subject, flown, own, donor, behind=behind, should_stop=should_stop)
+    for flown in in_flights(todo, max(one.recording.length for one in own), packs=subject.anatomy.flow.packs):
+        parts = [_fly(subject, flown, one, donor, should_stop=should_stop) for one in own]
+        hidden = gather(parts, [one.rows for one in own])
         table[torch.tensor([p.cell for p in flown], device=subject.device)] = read(hidden)
         done += len(flown)
-        progress(done, len(sets), float((table[:, 0] - unpatched[0, 0]).abs().max()))
+        progress(done, len(sets), float((table[:, 0] - before[0, 0]).abs().max()))
     return table.cpu().numpy()
 
 
 def _fly(
-    subject: Subject,
-    placed: Sequence[Placed],
-    recipient: Recording,
-    donor: Recording,
-    *,
-    behind: int,
-    should_stop: StopCheck,
+    subject: Subject, placed: Sequence[Placed], recipient: Answered, donor: Recording, *, should_stop: StopCheck
 ) -> Float[Tensor, "run tail width"]:
-    """Fly the runs together, or in halves where the device has too little memory for all of them at once.
-
-    ``behind`` of the recipient's last rows are the labels' tokens.
-    """
+    """Fly the runs together, or in halves where the device has too little memory for all of them at once."""
     try:
-        return Flight(subject, _groups(placed, recipient, donor, behind=behind)).run(should_stop=should_stop)
+        return Flight(subject, _groups(placed, recipient, donor)).run(should_stop=should_stop)
     except torch.OutOfMemoryError:
         if len(placed) == 1:
             raise
     halves = (placed[: len(placed) // 2], placed[len(placed) // 2 :])
-    return torch.cat([_fly(subject, half, recipient, donor, behind=behind, should_stop=should_stop) for half in halves])
+    return torch.cat([_fly(subject, half, recipient, donor, should_stop=should_stop) for half in halves])
 
 
-def in_flights(placed: Sequence[Placed], length: int) -> Iterator[list[Placed]]:
-    """Cut the runs into flights of a bounded number of rows."""
+def in_flights(placed: Sequence[Placed], length: int, *, packs: bool) -> Iterator[list[Placed]]:
+    """Cut the runs into flights of a bounded number of rows; runs that cannot be packed join at one layer."""
     flight: list[Placed] = []
     rows = 0
     for p in placed:
-        if flight and rows + length - p.start > ROWS_IN_FLIGHT:
+        if flight and (rows + length - p.start > ROWS_IN_FLIGHT or not (packs or p.joins == flight[0].joins)):
             yield flight
             flight, rows = [], 0
         flight.append(p)
@@ -234,14 +224,9 @@ def in_flights(placed: Sequence[Placed], length: int) -> Iterator[list[Placed]]:
         yield flight
 
 
-def _groups(placed: Sequence[Placed], recipient: Recording, donor: Recording, *, behind: int) -> list[Group]:
+def _groups(placed: Sequence[Placed], recipient: Answered, donor: Recording) -> list[Group]:
+    own, rows = recipient
     return [
-        Group(
-            recipient.entry,
-            start,
-            recipient.prefixes(start),
-            tuple(p.run(recipient, donor) for p in members),
-            tails=1 + behind,
-        )
+        Group(own.entry, start, own.prefixes(start), tuple(p.run(own, donor) for p in members), tails=len(rows))
         for start, members in groupby(placed, key=lambda p: p.start)
     ]

@@ -16,11 +16,11 @@ from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidTrace
 from workers.engine.donors import Recording, record_entry
 from workers.engine.flight import Edit, Stage
-from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.placing import STAGES, check, edits_of
 from workers.engine.positions import Exchange
 from workers.engine.progress import StopCheck, never_stop
+from workers.engine.subject import Subject
 
 
 def path_patch(

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidTrace
-from workers.engine.anatomy import Anatomy
+from workers.engine.anatomy import Anatomy, Flow
 from workers.engine.changes import Change, donors_own
 from workers.engine.donors import Recording
 from workers.engine.flight import Edit, Run, Stage
-from workers.engine.heads import pattern_rows, require_counterpart
+from workers.engine.heads import INSIDE, pattern_rows, require_counterpart
 from workers.engine.neurons import require_neurons
 from workers.engine.positions import Exchange
 
@@ -69,7 +69,8 @@ def place(
     """Where the run that makes all the exchanges at once begins; None if they cannot change what is read.
 
     They cannot at the first ``same`` positions, nor, unless the run is read ``everywhere``, behind the last attention
-    at another position than the last. Raises InvalidTrace for a site that the model does not have.
+    at another position than the last; where the model looks ahead they can anywhere. Raises InvalidTrace for a site
+    that the model does not have.
     """
     if len(exchanges) > 1:
         exchanges = [_in_its_place(exchange) for exchange in exchanges]
@@ -86,13 +87,15 @@ def place(
         for to, by in zip(each.recipient, each.donor, strict=True)
         if to != by or each.value is not None
     )
+    if not anatomy.flow.causal:
+        same, everywhere = 0, True
     same = min((same, *crossed))
     last = None if everywhere else recipient.length - 1
     moves = [_moved(anatomy, exchange, last=last, same=same) for exchange in exchanges]
     acting = tuple((exchange, moved) for exchange, moved in zip(exchanges, moves, strict=True) if moved)
     if not acting:
         return None
-    start = min(moved[0][0] for _, moved in acting)
+    start = min(moved[0][0] for _, moved in acting) if anatomy.flow is Flow.PACKED else 0
     return Placed(cell, start, min(layer_of(exchange) for exchange, _ in acting), anatomy, acting)
 
 
@@ -110,6 +113,11 @@ def check(anatomy: Anatomy, exchange: Exchange) -> None:
         raise InvalidTrace(
             f"{name}: head {exchange.head} does not fit the kind",
             remedy=f"name a head for {', '.join(HEAD_KINDS)} alone",
+        )
+    if exchange.kind in INSIDE and not anatomy.flow.packs:
+        raise InvalidTrace(
+            f"{name}: {anatomy.family} models attend by their own means, which show no {exchange.kind}",
+            remedy="use z, attn_out, mlp_out or the residual stream",
         )
     count = heads_of(anatomy, exchange.kind)
     if exchange.head is not None and not 0 <= exchange.head < count:

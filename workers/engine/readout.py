@@ -1,5 +1,6 @@
 """From the last residual stream to a decision value (METHOD.md section 1)."""
 
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,8 @@ from torch.nn import functional
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.errors import InvalidBehavior, InvalidTrace
-from workers.engine.loading import Subject
+from workers.engine.hooks import instead
+from workers.engine.subject import Subject
 
 MOST_LOGITS = 1 << 24
 """Logits that are in memory at once (64 MiB in float32): a flight of short runs has more rows than that allows."""
@@ -24,11 +26,34 @@ class Decision(NamedTuple):
     log_p_unfavorable: Float[Tensor, " run"]
 
 
-def logits(subject: Subject, hidden: Float[Tensor, "prompt width"], *, tokens: tuple[int, ...] | None = None) -> Tensor:
-    """Logits [prompt, token] in float32 from the residual stream behind the last layer; all tokens by default."""
+def decision_logits(
+    subject: Subject, hidden: Float[Tensor, "run tail width"], *, tokens: tuple[int, ...] | None = None
+) -> Float[Tensor, "run token"]:
+    """Logits of the decision in float32, of tokens or classes; all of them by default.
+
+    The tail is the decision position and what stands behind it, or all positions in an encoder, whose own head reads
+    them as it does in a plain forward: its layers only pass the given residual stream on.
+    """
     anatomy = subject.anatomy
-    normed = anatomy.final_norm(hidden[None])[0]
-    head = anatomy.unembedding
+    if anatomy.flow.causal:
+        return logits(subject, hidden[:, 0], tokens=tokens)
+    passed = (hidden, None) if anatomy.gives_pair else hidden
+    with ExitStack() as stack:
+        for block in anatomy.blocks:
+            stack.enter_context(instead(block.layer, lambda *_, **__: passed))
+        found: Tensor = subject.model(inputs_embeds=hidden).logits.float()
+    return found if tokens is None else found[:, list(tokens)]
+
+
+def logits(subject: Subject, hidden: Float[Tensor, "row width"], *, tokens: tuple[int, ...] | None = None) -> Tensor:
+    """Logits [row, token] in float32 from the residual stream behind the last layer; all tokens by default."""
+    anatomy = subject.anatomy
+    norm, head = anatomy.final_norm, anatomy.unembedding
+    if norm is None or head is None:
+        raise InvalidTrace(
+            f"the head of {anatomy.family} classifiers reads no single positions", remedy="read the decision value"
+        )
+    normed = norm(hidden[None])[0]
     chosen = slice(None) if tokens is None else list(tokens)
     bias = None if head.bias is None else head.bias[chosen]
     raw = functional.linear(normed, head.weight[chosen], bias).float()
@@ -46,7 +71,7 @@ def decision_values(
     (``LabelTokens.beginnings``), whose further tokens are normalised over the whole vocabulary.
     """
     check_labels(subject, labels)
-    rows = logits(subject, hidden[:, 0], tokens=labels.firsts) + _further(subject, hidden, labels)
+    rows = decision_logits(subject, hidden, tokens=labels.firsts) + _further(subject, hidden, labels)
     split = len(labels.favorable)
     return _finite(rows[:, :split].logsumexp(1) - rows[:, split:].logsumexp(1))
 
@@ -54,7 +79,7 @@ def decision_values(
 @torch.inference_mode()
 def full_decision(subject: Subject, hidden: Float[Tensor, "run tail width"], labels: LabelTokens) -> Decision:
     """Read d and the labels' log-probabilities over the whole vocabulary; InvalidTrace as above."""
-    return decision_of(subject, logits(subject, hidden[:, 0]), hidden, labels)
+    return decision_of(subject, decision_logits(subject, hidden), hidden, labels)
 
 
 def decision_of(
@@ -83,8 +108,10 @@ def _further(subject: Subject, hidden: Float[Tensor, "run tail width"], labels: 
 
 
 def check_labels(subject: Subject, labels: LabelTokens) -> None:
-    """Raise InvalidBehavior if a label stands outside the model's vocabulary."""
+    """Raise InvalidBehavior if a label stands outside the model's vocabulary, or a class has several tokens."""
     size = subject.anatomy.vocabulary
+    if subject.anatomy.classifies and len(labels.beginnings) > 1:
+        raise InvalidBehavior("a classifier answers with classes, not with sequences", remedy="name its classes")
     outside = [token for sequence in labels.sequences for token in sequence if not 0 <= token < size]
     if outside:
         raise InvalidBehavior(

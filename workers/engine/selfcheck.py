@@ -1,5 +1,6 @@
 """The controls that every run carries (METHOD.md section 5), measured on the run's own pair."""
 
+import random
 from collections.abc import Sequence
 
 import torch
@@ -10,16 +11,18 @@ from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from audit_service.domain.trace import Control
 from audit_service.errors import ControlFailed
-from workers.engine.answers import unpatched
+from workers.engine.answers import answered, tails, unpatched
 from workers.engine.donors import Recording, record
-from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
-from workers.engine.readout import check_labels, logits
-from workers.engine.tokens import EncodedPair
+from workers.engine.readout import check_labels, decision_logits
+from workers.engine.subject import Subject
+from workers.engine.tokens import EncodedPair, EncodedPrompt
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25, torch.float16: 0.05}
 """Largest deviation in nats that the number format explains."""
+PROVED = 12
+"""Tokens of the made-up prompts with which a model is tried when it is loaded."""
 
 
 def run_controls(subject: Subject, encoded: EncodedPair, labels: LabelTokens) -> tuple[Control, ...]:
@@ -33,6 +36,20 @@ def run_controls(subject: Subject, encoded: EncodedPair, labels: LabelTokens) ->
     )
     require(controls)
     return controls
+
+
+def prove(subject: Subject) -> None:
+    """Compare the engine with the model's own forward on two made-up prompts; ControlFailed where they disagree.
+
+    Every family is guarded by this when it is loaded, also one whose tests passed on another version or machine.
+    """
+    rng = random.Random(0)  # noqa: S311 - any tokens will do, the same each time
+    size = int(subject.model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
+    special = {*subject.tokenizer.all_special_ids, subject.model.config.pad_token_id}
+    tokens = rng.sample([token for token in range(size) if token not in special], k=PROVED + 1)
+    sides = (tuple(tokens[:PROVED]), (*tokens[:2], tokens[PROVED], *tokens[3:PROVED]))
+    labels = LabelTokens.single(favorable=(0,), unfavorable=(1,))
+    run_controls(subject, EncodedPair("made up", *(EncodedPrompt(ids, {}) for ids in sides)), labels)
 
 
 def require(controls: Sequence[Control]) -> None:
@@ -53,8 +70,8 @@ def _control(subject: Subject, name: str, measured: float) -> Control:
 def _plain_forward(subject: Subject, clean: Recording, labels: LabelTokens) -> float:
     """Largest difference of a label's logit or of d against the model's own forward, untouched by the engine."""
     check_labels(subject, labels)
-    logits_, own = _plain_logits(subject, clean.entry.ids), logits(subject, clean.decision, tokens=labels.firsts)[0]
-    apart = float((own - logits_[-1, list(labels.firsts)]).abs().max())
+    own = decision_logits(subject, tails(answered(subject, clean, labels)), tokens=labels.firsts)[0]
+    apart = float((own - _plain_logits(subject, clean.entry.ids)[-1, list(labels.firsts)]).abs().max())
     if len(labels.beginnings) == 1:
         return apart
     whole = torch.stack([_plain_log_p(subject, clean.entry.ids, label) for label in labels.sequences])
@@ -65,8 +82,9 @@ def _plain_forward(subject: Subject, clean: Recording, labels: LabelTokens) -> f
 
 @torch.inference_mode()
 def _plain_logits(subject: Subject, ids: Sequence[int]) -> Float[Tensor, "position token"]:
-    found: Tensor = subject.model(torch.tensor([list(ids)], device=subject.device), use_cache=False).logits[0]
-    return found.float()
+    """Logits at each position; of a classifier, its only ones."""
+    found: Tensor = subject.model(torch.tensor([list(ids)], device=subject.device)).logits
+    return found.flatten(0, -2).float()
 
 
 def _plain_log_p(subject: Subject, ids: Sequence[int], label: Sequence[int]) -> Float[Tensor, ""]:
@@ -90,18 +108,15 @@ def _self_patch(subject: Subject, corrupt: Recording, labels: LabelTokens) -> fl
 def _full_patch(subject: Subject, clean: Recording, corrupt: Recording, labels: LabelTokens) -> float:
     """Difference to the donor's own decision when every position of the residual stream is exchanged.
 
-    Prompts of unequal length are compared through their last position behind the last layer: it holds the decision, for
-    the labels' first tokens. Whole labels read the prompt in all layers, so for them the exchange is made in the first.
+    Prompts of unequal length are compared as far as the shorter one goes. Whole labels read the prompt in all layers,
+    so for them the exchange is made in the first.
     """
+    length = min(clean.length, corrupt.length)
+    if clean.length != corrupt.length:
+        clean, corrupt = (record(subject, one.entry.ids[:length]) for one in (clean, corrupt))
     layer = subject.anatomy.layers // 2 if len(labels.beginnings) == 1 else 0
-    if clean.length == corrupt.length:
-        everywhere = tuple(range(clean.length))
-        site = Exchange(SiteKind.RESID_PRE, layer, None, everywhere, everywhere)
-    else:
-        site = Exchange(
-            SiteKind.RESID_POST, subject.anatomy.layers - 1, None, (corrupt.length - 1,), (clean.length - 1,)
-        )
-        labels = labels.shortened()
+    everywhere = tuple(range(length))
+    site = Exchange(SiteKind.RESID_PRE, layer, None, everywhere, everywhere)
     found = patch(subject, corrupt, clean, [site], labels=labels)
     return float(abs(found[0] - float(unpatched(subject, [clean], labels))))
 

@@ -12,11 +12,11 @@ from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidTrace
 from workers.engine.answers import unpatched
 from workers.engine.donors import record
-from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.placing import heads_of
 from workers.engine.positions import Exchange
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
+from workers.engine.subject import Subject
 
 
 class Sweep(NamedTuple):

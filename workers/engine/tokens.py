@@ -8,10 +8,11 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from audit_service.domain.behaviors import FormKind, Labels
-from audit_service.domain.labels import LabelTokens, label_tokens
+from audit_service.domain.labels import LabelTokens, class_numbers, label_tokens
 from audit_service.domain.pairs import Pair, Side
 from audit_service.domain.sites import DECISION
 from audit_service.errors import InvalidPairs
+from workers.engine.subject import Subject
 
 
 class EncodedPrompt(NamedTuple):
@@ -54,13 +55,16 @@ def first_difference(one: tuple[int, ...], other: tuple[int, ...]) -> int:
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> EncodedPair:
+def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair, *, first_decides: bool = False) -> EncodedPair:
     """Tokenize both sides of a pair and find the tokens of each segment.
+
+    The decision is the last token, or the first one, which an encoder puts in front for its head to read.
 
     Raises InvalidPairs if a side cannot be rendered, a segment is left without any token, or the two sides have equal
     tokens (the cue is invisible to this tokenizer).
     """
-    clean, corrupt = (_encode_side(tokenizer, pair, side) for side in (Side.REFERENCE, Side.COMPARISON))
+    sides = (Side.REFERENCE, Side.COMPARISON)
+    clean, corrupt = (_encode_side(tokenizer, pair, side, first_decides=first_decides) for side in sides)
     if clean.ids == corrupt.ids:
         raise InvalidPairs(
             f"pair {pair.id}: both sides have the same tokens, so the cue is invisible to this model",
@@ -77,6 +81,19 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_to
     return ids
 
 
+def labels_of(subject: Subject, labels: Labels) -> LabelTokens:
+    """What the model's logits are read at: the labels' tokens, or the classes that they name."""
+    if not subject.anatomy.classifies:
+        return encode_labels(subject.tokenizer, labels)
+    named = subject.model.config.id2label or {}
+    return class_numbers([name for _, name in sorted((int(number), name) for number, name in named.items())], labels)
+
+
+def prompts_of(subject: Subject, pair: Pair) -> EncodedPair:
+    """The pair as this model receives it."""
+    return encode_pair(subject.tokenizer, pair, first_decides=not subject.anatomy.flow.causal)
+
+
 def encode_labels(tokenizer: PreTrainedTokenizerBase, labels: Labels) -> LabelTokens:
     """Token ids of both labels; InvalidBehavior for spellings that the tokenizer does not know, or that collide."""
 
@@ -87,7 +104,7 @@ def encode_labels(tokenizer: PreTrainedTokenizerBase, labels: Labels) -> LabelTo
     return label_tokens(encode, labels, unknown=tokenizer.unk_token_id)
 
 
-def _encode_side(tokenizer: PreTrainedTokenizerBase, pair: Pair, side: Side) -> EncodedPrompt:
+def _encode_side(tokenizer: PreTrainedTokenizerBase, pair: Pair, side: Side, *, first_decides: bool) -> EncodedPrompt:
     text, start = pair.text(side), 0
     rendered = text
     if pair.form_kind is FormKind.CHAT:
@@ -99,13 +116,20 @@ def _encode_side(tokenizer: PreTrainedTokenizerBase, pair: Pair, side: Side) -> 
         rendered, add_special_tokens=pair.form_kind is FormKind.TEXT, return_offsets_mapping=True, verbose=False
     )
     ids, offsets = encoding["input_ids"], encoding["offset_mapping"]
+    if first_decides:
+        if not ids or offsets[0][1] != 0:
+            raise InvalidPairs(
+                f"pair {pair.id}: the tokenizer puts no token of its own in front, so there is no decision position",
+                remedy="use the tokenizer that the encoder was trained with",
+            )
+        return EncodedPrompt(tuple(ids), {**_spans(pair, edges, offsets[1:], first=1), DECISION: (0,)})
     if ids and pair.form_kind is FormKind.TEXT and offsets[-1][1] == 0:
         raise InvalidPairs(
             f"pair {pair.id}: the tokenizer appends {tokenizer.convert_ids_to_tokens(ids[-1])!r} after the prompt, "
             "so the last token is no decision position",
             remedy="use a decoder whose tokenizer appends nothing",
         )
-    return EncodedPrompt(tuple(ids), _spans(pair, edges, offsets))
+    return EncodedPrompt(tuple(ids), {**_spans(pair, edges, offsets[:-1]), DECISION: (len(ids) - 1,)})
 
 
 def _render_chat(tokenizer: PreTrainedTokenizerBase, pair: Pair, text: str) -> str:
@@ -141,17 +165,19 @@ def _segment_lengths(pair: Pair, side: Side, text: str) -> list[int]:
     return [end - start for start, end in pairwise(edges)]
 
 
-def _spans(pair: Pair, edges: list[int], offsets: list[tuple[int, int]]) -> dict[str, tuple[int, ...]]:
-    """Positions of each segment.
+def _spans(
+    pair: Pair, edges: list[int], offsets: list[tuple[int, int]], *, first: int = 0
+) -> dict[str, tuple[int, ...]]:
+    """Positions of each segment, of tokens that are counted from ``first``.
 
-    A token that touches a cue's characters belongs to the cue, any other to the segment of its first character; the
-    last token is the decision.
+    A token that touches a cue's characters belongs to the cue, any other to the segment of its first character; one
+    that stands for no characters to the segment before it.
     """
     cues = [(edges[i], edges[i + 1], segment.name) for i, segment in enumerate(pair.segments) if segment.is_cue]
     spans: dict[str, list[int]] = {segment.name: [] for segment in pair.segments}
-    for position, (start, end) in enumerate(offsets[:-1]):
+    for position, (start, end) in enumerate(offsets, start=first):
         touched = [name for low, high, name in cues if start < high and end > low]
         inside = [segment.name for i, segment in enumerate(pair.segments) if start >= edges[i]]
         name = touched[0] if touched else (inside or [pair.segments[0].name])[-1]
         spans[name].append(position)
-    return {**{name: tuple(positions) for name, positions in spans.items()}, DECISION: (len(offsets) - 1,)}
+    return {name: tuple(positions) for name, positions in spans.items()}

@@ -16,8 +16,8 @@ from audit_service.domain.preview import FormPreview, PairPreview, Preview, Segm
 from audit_service.errors import AuditError
 from audit_service.pairsets import repository as pairsets
 from workers.engine.decisions import measure_decisions
-from workers.engine.loading import Subject
-from workers.engine.tokens import EncodedPair, encode_labels, encode_pair
+from workers.engine.subject import Subject
+from workers.engine.tokens import EncodedPair, labels_of, prompts_of
 from workers.runtime import Runtime, runtime
 from workers.tasks.base import task
 
@@ -39,7 +39,7 @@ def preview(preview_id: str) -> None:
 
 def preview_pairs(subject: Subject, behavior: Behavior, pairs: tuple[Pair, ...]) -> Preview:
     """Encode and decide a sample of each form."""
-    labels = encode_labels(subject.tokenizer, behavior.labels)
+    labels = labels_of(subject, behavior.labels)
     forms, examples = [], []
     for form, members in sample(pairs, per_form=PAIRS_PER_FORM).items():
         seen = _decided(subject, members, labels)
@@ -50,7 +50,7 @@ def preview_pairs(subject: Subject, behavior: Behavior, pairs: tuple[Pair, ...])
 
 
 def _decided(subject: Subject, pairs: Sequence[Pair], labels: LabelTokens) -> list[PairPreview]:
-    encoded = [encode_pair(subject.tokenizer, pair) for pair in pairs]
+    encoded = [prompts_of(subject, pair) for pair in pairs]
     found = measure_decisions(subject, [ids for pair in encoded for ids in (pair.clean_ids, pair.corrupt_ids)], labels)
     d = found.d.reshape(-1, 2).tolist()
     coverage = (np.exp(found.log_p_favorable) + np.exp(found.log_p_unfavorable)).reshape(-1, 2).tolist()

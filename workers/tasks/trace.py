@@ -11,10 +11,10 @@ from audit_service.domain.trace import Control, DecisionCells, EffectCells, Trac
 from audit_service.errors import Cancelled
 from workers.engine.decisions import measure_decisions
 from workers.engine.determinism import make_deterministic, measured
-from workers.engine.loading import Subject
 from workers.engine.patching import PairEffects, trace_pair
 from workers.engine.selfcheck import run_controls
-from workers.engine.tokens import EncodedPair, encode_labels, encode_pair
+from workers.engine.subject import Subject
+from workers.engine.tokens import EncodedPair, labels_of, prompts_of
 from workers.leases import Heartbeat, Lease, give_back, save, take
 from workers.runtime import runtime
 from workers.tasks.advance import step
@@ -45,8 +45,8 @@ def trace_shard(
     subject: Subject, lease: Lease, heartbeat: Heartbeat
 ) -> tuple[DecisionCells | EffectCells, tuple[Control, ...]]:
     """The cells of the shard, and the controls that were run on its first pair."""
-    encoded = [encode_pair(subject.tokenizer, pair) for pair in lease.pairs]
-    labels = encode_labels(subject.tokenizer, lease.plan.behavior.labels)
+    encoded = [prompts_of(subject, pair) for pair in lease.pairs]
+    labels = labels_of(subject, lease.plan.behavior.labels)
     controls = run_controls(subject, encoded[0], labels)
     if lease.kind is ShardKind.DECISIONS:
         return _decisions(subject, encoded, labels, heartbeat), controls

@@ -2,7 +2,12 @@
 
 import torch
 from tokenizers import Tokenizer, models
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from workers.engine.loading import Subject, subject_of
 
@@ -48,17 +53,42 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "starcoder2": ("starcoder2", {"num_key_value_heads": 2, "sliding_window": 4}),
     "mixtral": ("mixtral", {"num_key_value_heads": 2, "num_local_experts": 4}),
 }
-"""Name → (model_type, options)."""
+"""Decoders whose runs can be packed: name → (model_type, options)."""
+WHOLE: dict[str, tuple[str, dict[str, object]]] = {
+    "bloom-alibi": ("bloom", {"n_layer": 3, "n_head": 4}),
+    "falcon-parallel": ("falcon", {"multi_query": True, "parallel_attn": True}),
+    "falcon-new": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon-alibi-sequential": ("falcon", {"alibi": True, "multi_query": False, "parallel_attn": False}),
+}
+"""Decoders that attend by their own means."""
+_ENCODER: dict[str, object] = {"num_labels": 3, "type_vocab_size": 1, "attention_probs_dropout_prob": 0.0}
+CLASSIFIERS: dict[str, tuple[str, dict[str, object]]] = {
+    "bert": ("bert", _ENCODER),
+    "roberta": ("roberta", _ENCODER),
+    "deberta": ("deberta", {**_ENCODER, "relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
+    "deberta-v2": (
+        "deberta-v2",
+        {**_ENCODER, "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 4},
+    ),
+    "modernbert-cls": ("modernbert", {"num_labels": 3, "local_attention": 4, "global_attn_every_n_layers": 2}),
+    "modernbert-mean": ("modernbert", {"num_labels": 3, "local_attention": 4, "classifier_pooling": "mean"}),
+    "llama-classes": ("llama", {**GROUPED, "num_labels": 3}),
+    "gpt2-classes": ("gpt2", {"num_labels": 3}),
+    "gemma2-classes": ("gemma2", {**GROUPED, "num_labels": 3}),
+    "bloom-classes": ("bloom", {"n_layer": 3, "n_head": 4, "num_labels": 3}),
+}
+"""Sequence classifiers: encoders, and decoders with a classification head."""
 
 
 def tiny(
     variant: str, *, seed: int = 0, tokenizer: PreTrainedTokenizerFast | None = None, vocabulary: int = 101
 ) -> Subject:
     """A random model whose weights are large enough that patches move the logits by tenths of a nat."""
-    model_type, options = VARIANTS[variant]
+    model_type, options = {**VARIANTS, **WHOLE, **CLASSIFIERS}[variant]
     config = CONFIG_MAPPING[model_type](**{**SHAPE, **options, "vocab_size": vocabulary})
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config)
+    kind = AutoModelForSequenceClassification if variant in CLASSIFIERS else AutoModelForCausalLM
+    model = kind.from_config(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.add_(torch.randn_like(parameter) * (0.1 if "norm" in name or parameter.ndim == 1 else 0.25))

@@ -16,7 +16,8 @@ from workers.engine.anatomy import FAMILIES
 from workers.engine.loading import Subject
 from workers.engine.positions import Exchange
 
-NEURONS_READ_BY = {"mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "mlp.fc2", "fc2"}
+NEURONS_READ_BY = {"mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "mlp.fc2", "fc2", "mlp.Wo", "output.dense"}
+_BERT = {SiteKind.Q: "query", SiteKind.K: "key", SiteKind.V: "value"}
 
 
 def _module(subject: Subject, exchange: Exchange) -> nn.Module:
@@ -53,9 +54,16 @@ def _columns(subject: Subject, exchange: Exchange, width: int) -> slice:
 
 def _projections(subject: Subject) -> dict[SiteKind, str]:
     """Modules that make queries, keys and values; one for all three where the family fuses them."""
-    fused = {"gpt2": "attn.c_attn", "gpt_neox": "attention.query_key_value", "phi3": "self_attn.qkv_proj"}
+    fused = {
+        "gpt2": "attn.c_attn",
+        "gpt_neox": "attention.query_key_value",
+        "modernbert": "attn.Wqkv",
+        "phi3": "self_attn.qkv_proj",
+    }
     if name := fused.get(subject.model.config.model_type):
         return {SiteKind.Q: name}
+    if subject.model.config.model_type in {"bert", "roberta"}:
+        return {kind: f"attention.self.{kind_name}" for kind, kind_name in _BERT.items()}
     made = {kind: f"self_attn.{kind}_proj" for kind in (SiteKind.Q, SiteKind.K, SiteKind.V)}
     if subject.model.config.model_type == "olmo2":  # its norm runs over all heads, so a head is made only behind it
         made |= {SiteKind.Q: "self_attn.q_norm", SiteKind.K: "self_attn.k_norm"}
@@ -69,7 +77,9 @@ def _at(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]) -
     if exchange.kind in {SiteKind.RESID_PRE, SiteKind.Z, SiteKind.NEURONS}:
         hook = module.register_forward_pre_hook(lambda _, args: (act(args[0]), *args[1:]))
     else:
-        hook = module.register_forward_hook(lambda _, __, out: act(out))
+        hook = module.register_forward_hook(
+            lambda _, __, out: (act(out[0]), *out[1:]) if isinstance(out, tuple) else act(out)
+        )
     try:
         yield
     finally:
@@ -92,7 +102,7 @@ def all_logits(subject: Subject, ids: Sequence[int], patches: Sequence[tuple[Exc
                 return x
 
             stack.enter_context(_at(subject, exchange, put))
-        return subject.model(torch.tensor([list(ids)])).logits[0].float()
+        return subject.model(torch.tensor([list(ids)])).logits.flatten(0, -2).float()
 
 
 @torch.no_grad()

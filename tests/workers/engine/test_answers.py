@@ -10,13 +10,14 @@ from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidModel, InvalidPairs, InvalidTrace
 from tests.workers.engine import naive
-from tests.workers.engine.models import VARIANTS, tiny
-from workers.engine.answers import answered_entry, unpatched
+from tests.workers.engine.models import VARIANTS, WHOLE, tiny
+from workers.engine.answers import answered_entries, unpatched
 from workers.engine.attribution import attribute
 from workers.engine.corruptions import noised
 from workers.engine.decisions import measure_decisions
 from workers.engine.donors import record
 from workers.engine.entry import enter
+from workers.engine.heads import INSIDE
 from workers.engine.neurons import neurons_reader
 from workers.engine.patching import patch
 from workers.engine.placing import heads_of
@@ -36,7 +37,7 @@ def _cells(variant: str) -> list[Exchange]:
     anatomy, rng = tiny(variant).anatomy, np.random.default_rng(0)
     cells = []
     for kind, layer in itertools.product(SiteKind, range(anatomy.layers)):
-        if kind is SiteKind.RESID_MID and anatomy.parallel:
+        if (kind is SiteKind.RESID_MID and anatomy.parallel) or (kind in INSIDE and not anatomy.flow.packs):
             continue
         head = int(rng.integers(heads_of(anatomy, kind))) if kind in HEAD_KINDS else None
         if kind is SiteKind.NEURONS and neurons_reader(anatomy.blocks[layer]) is None:
@@ -46,7 +47,7 @@ def _cells(variant: str) -> list[Exchange]:
     return cells
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*VARIANTS, *WHOLE])
 def test_patched_runs_answer_with_whole_labels_in_every_family(variant: str) -> None:
     subject, exchanges = tiny(variant), _cells(variant)
     sides = (record(subject, ids, neurons=True) for ids in (CORRUPT, CLEAN))
@@ -56,7 +57,7 @@ def test_patched_runs_answer_with_whole_labels_in_every_family(variant: str) -> 
     assert np.ptp(expected) > 0.01
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*VARIANTS, *WHOLE])
 def test_prompts_answer_with_whole_labels_in_every_family(variant: str) -> None:
     subject = tiny(variant)
     prompts = [CLEAN, CORRUPT, CLEAN[:5], (90, 2), (*CLEAN[:4], 1, 2, 3)]
@@ -85,7 +86,7 @@ def test_a_noised_prompt_answers_with_whole_labels() -> None:
 def test_labels_of_one_token_leave_the_prompt_as_it_is() -> None:
     subject = tiny("llama")
     entry = enter(subject, CLEAN)
-    assert answered_entry(subject, entry, LabelTokens.single(favorable=(3,), unfavorable=(4,))) is entry
+    assert answered_entries(subject, entry, LabelTokens.single(favorable=(3,), unfavorable=(4,))) == [(entry, (0,))]
 
 
 @pytest.mark.parametrize("variant", ["llama", "mistral-sliding"])
@@ -106,7 +107,7 @@ def test_position_encodings_that_look_at_the_whole_length_are_refused() -> None:
     shifted = [call.by_position["position_embeddings"][0].add_(0.1) for call in entry.calls[:1]]
     assert len(shifted) == 1
     with pytest.raises(InvalidModel, match="otherwise when a label stands behind it"):
-        answered_entry(subject, entry, LABELS)
+        answered_entries(subject, entry, LABELS)
 
 
 def test_whole_labels_are_not_estimated() -> None:

@@ -6,10 +6,11 @@ import torch
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.errors import Cancelled, InvalidBehavior, InvalidPairs, InvalidTrace
-from tests.workers.engine.models import VARIANTS, tiny
+from tests.workers.engine.models import CLASSIFIERS, VARIANTS, WHOLE, tiny
 from workers.engine.decisions import families, measure_decisions
 
 LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
+CLASSES = LabelTokens.single(favorable=(1,), unfavorable=(0, 2))
 PROMPTS = [
     (5, 6, 7, 8, 9, 10),
     (5, 6, 7, 8, 44, 10, 13),
@@ -22,14 +23,14 @@ PROMPTS = [
 ]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_shared_beginnings_change_no_value(variant: str) -> None:
-    subject = tiny(variant)
-    found = measure_decisions(subject, PROMPTS, LABELS)
+@pytest.mark.parametrize("variant", [*VARIANTS, *WHOLE, *CLASSIFIERS])
+def test_shared_beginnings_and_batches_change_no_value(variant: str) -> None:
+    subject, labels = tiny(variant), CLASSES if variant in CLASSIFIERS else LABELS
+    found = measure_decisions(subject, PROMPTS, labels)
     for i, prompt in enumerate(PROMPTS):
         with torch.no_grad():
-            log_p = subject.model(torch.tensor([prompt])).logits[0, -1].log_softmax(0)
-        favorable, unfavorable = (float(log_p[[token for (token,) in side]].logsumexp(0)) for side in LABELS)
+            log_p = subject.model(torch.tensor([prompt])).logits.flatten(0, -2)[-1].log_softmax(0)
+        favorable, unfavorable = (float(log_p[[token for (token,) in side]].logsumexp(0)) for side in labels)
         expected = (favorable - unfavorable, favorable, unfavorable)
         np.testing.assert_allclose(
             (found.d[i], found.log_p_favorable[i], found.log_p_unfavorable[i]), expected, atol=1e-4, rtol=0

@@ -78,7 +78,7 @@ def test_a_family_that_is_not_proven_is_refused_by_name(folder: Path) -> None:
 
 def test_a_model_without_a_language_head_is_refused(folder: Path) -> None:
     _change_config(folder, architectures=["LlamaModel"])
-    with pytest.raises(InvalidModel, match="LlamaModel is not a causal language model"):
+    with pytest.raises(InvalidModel, match="LlamaModel is neither a causal language model nor a sequence classifier"):
         describe(folder)
 
 

@@ -6,12 +6,13 @@ import torch
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.trace import Control
 from audit_service.errors import ControlFailed
-from tests.workers.engine.models import VARIANTS, tiny
+from tests.workers.engine.models import CLASSIFIERS, VARIANTS, WHOLE, tiny
 from workers.engine.determinism import measured
 from workers.engine.loading import Subject
 from workers.engine.selfcheck import require, run_controls
 from workers.engine.tokens import EncodedPair, EncodedPrompt
 
+CLASSES = LabelTokens.single(favorable=(1,), unfavorable=(0, 2))
 LABELS = LabelTokens.single(favorable=(3,), unfavorable=(12,))
 
 
@@ -23,10 +24,10 @@ EQUAL = EncodedPair("p", _prompt(5, 6, 33, 8, 21), _prompt(5, 6, 44, 8, 21))
 UNEQUAL = EncodedPair("p", _prompt(5, 6, 33, 8, 21), _prompt(5, 6, 44, 45, 8, 21))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*VARIANTS, *WHOLE, *CLASSIFIERS])
 @pytest.mark.parametrize("encoded", [EQUAL, UNEQUAL], ids=["equal", "unequal"])
 def test_all_controls_pass_in_every_family(variant: str, encoded: EncodedPair) -> None:
-    controls = run_controls(tiny(variant), encoded, LABELS)
+    controls = run_controls(tiny(variant), encoded, CLASSES if variant in CLASSIFIERS else LABELS)
     assert len(controls) == 4
     assert all(control.passed and control.measured <= 1e-4 for control in controls)
 

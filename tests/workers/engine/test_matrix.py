@@ -1,0 +1,97 @@
+"""Every family, site kind, direction and corruption against plain forward hooks, on cells drawn from all of them."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from audit_service.domain.labels import LabelTokens
+from audit_service.domain.plan import Direction
+from audit_service.domain.sites import HEAD_KINDS, SiteKind
+from tests.workers.engine import naive
+from tests.workers.engine.models import CLASSIFIERS, VARIANTS, WHOLE, tiny
+from workers.engine.corruptions import mean, noised, zeroed
+from workers.engine.donors import Recording, record
+from workers.engine.heads import INSIDE
+from workers.engine.loading import Subject
+from workers.engine.neurons import neurons_reader
+from workers.engine.patching import patch
+from workers.engine.placing import heads_of
+from workers.engine.positions import Exchange
+
+CLEAN = (5, 17, 33, 8, 21, 60, 7, 90, 14)
+CORRUPT = (5, 17, 44, 9, 21, 60, 7, 90, 14)
+EVERYWHERE = tuple(range(len(CLEAN)))
+TOKENS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
+CLASSES = LabelTokens.single(favorable=(1,), unfavorable=(0, 2))
+FAMILIES = [*VARIANTS, *WHOLE, *CLASSIFIERS]
+
+
+def labels_of(variant: str) -> LabelTokens:
+    return CLASSES if variant in CLASSIFIERS else TOKENS
+
+
+def cells(subject: Subject, kinds: list[SiteKind], *, seed: int) -> list[Exchange]:
+    """Every kind in every layer, each at one position, one pair of positions and all, some of them drawn."""
+    anatomy, rng = subject.anatomy, np.random.default_rng(seed)
+    made = []
+    for kind, layer in itertools.product(kinds, range(anatomy.layers)):
+        head = int(rng.integers(heads_of(anatomy, kind))) if kind in HEAD_KINDS else None
+        several = tuple(sorted(rng.choice(len(CLEAN), size=2, replace=False).tolist()))
+        at = [(int(rng.integers(2, len(CLEAN))),), several, EVERYWHERE][int(rng.integers(3))]
+        made.append(Exchange(kind, layer, head, at, at))
+    return made
+
+
+def kinds_of(subject: Subject, *, inside: bool) -> list[SiteKind]:
+    anatomy = subject.anatomy
+    absent = {SiteKind.RESID_MID} if subject.anatomy.parallel else set()
+    absent |= {SiteKind.NEURONS} if any(neurons_reader(block) is None for block in subject.anatomy.blocks) else set()
+    absent |= set() if inside and subject.anatomy.flow.packs else INSIDE
+    return [kind for kind in SiteKind if kind not in absent]
+
+
+@pytest.mark.parametrize("variant", FAMILIES)
+@pytest.mark.parametrize("direction", Direction)
+def test_exchanges_between_the_prompts_of_a_pair_equal_plain_hooks(variant: str, direction: Direction) -> None:
+    subject, labels = tiny(variant), labels_of(variant)
+    recipient, donor = (CORRUPT, CLEAN) if direction is Direction.DENOISE else (CLEAN, CORRUPT)
+    exchanges = cells(subject, kinds_of(subject, inside=True), seed=len(variant))
+    sides = (record(subject, ids, neurons=True) for ids in (recipient, donor))
+    found = patch(subject, *sides, exchanges, labels=labels)
+    expected = [naive.patched_decision(subject, recipient, donor, exchange, labels) for exchange in exchanges]
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
+    assert np.ptp(expected) > 0.01
+
+
+def _corrupted(subject: Subject, exchanges: list[Exchange]) -> Iterator[tuple[str, Recording, Recording, list[Tensor]]]:
+    """Name, recipient, donor, and the values that a plain hook puts in for each exchange."""
+    clean, corrupt = (record(subject, ids, neurons=True) for ids in (CLEAN, CORRUPT))
+    mine = [naive.activation(subject, CLEAN, one._replace(donor=EVERYWHERE)) for one in exchanges]
+    theirs = [naive.activation(subject, CORRUPT, one._replace(donor=EVERYWHERE)) for one in exchanges]
+    rows = [list(one.donor) for one in exchanges]
+    yield "zero", clean, zeroed(corrupt), [torch.zeros_like(a[at]) for a, at in zip(mine, rows, strict=True)]
+    averages = [torch.cat(both).mean(0) for both in zip(mine, theirs, strict=True)]
+    yield "mean", clean, mean([clean, corrupt]), [a.expand(len(at), -1) for a, at in zip(averages, rows, strict=True)]
+    noise = noised(subject, CLEAN, (2, 3), seed=3)
+    yield "noise", noise, clean, [a[at] for a, at in zip(mine, rows, strict=True)]
+
+
+@pytest.mark.parametrize("variant", FAMILIES)
+def test_noise_mean_and_zero_equal_plain_hooks(variant: str) -> None:
+    subject, labels = tiny(variant), labels_of(variant)
+    kinds = [kind for kind in kinds_of(subject, inside=False) if kind is not SiteKind.RESID_MID]
+    exchanges = cells(subject, kinds, seed=len(variant))
+    for name, recipient, donor, values in _corrupted(subject, exchanges):
+        found = patch(subject, recipient, donor, exchanges, labels=labels)
+        start = recipient.entry.hidden[None]
+        handle = subject.anatomy.blocks[0].layer.register_forward_pre_hook(lambda _, args, x=start: (x, *args[1:]))
+        expected = [
+            naive.decision(naive.logits(subject, CLEAN, [(exchange, value)]), *labels)
+            for exchange, value in zip(exchanges, values, strict=True)
+        ]
+        handle.remove()
+        np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0, err_msg=name)
