@@ -47,7 +47,6 @@ def cells(subject: Subject, kinds: list[SiteKind], *, seed: int) -> list[Exchang
 
 
 def kinds_of(subject: Subject, *, inside: bool) -> list[SiteKind]:
-    anatomy = subject.anatomy
     absent = {SiteKind.RESID_MID} if subject.anatomy.parallel else set()
     absent |= {SiteKind.NEURONS} if any(neurons_reader(block) is None for block in subject.anatomy.blocks) else set()
     absent |= set() if inside and subject.anatomy.flow.packs else INSIDE
