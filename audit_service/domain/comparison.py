@@ -1,5 +1,7 @@
 """A run beside another one of the same plan: the last accepted run, or the run before a mitigation."""
 
+from collections.abc import Iterable, Iterator
+
 from pydantic import AwareDatetime
 
 from audit_service.domain.drift import Drift
@@ -18,6 +20,8 @@ class EarlierRun(Frozen):
     model: ModelIdentity
     ended_at: AwareDatetime
     verdict: VerdictValue
+    results: tuple[Result, ...] = ()
+    """Its disparities, under the keys that they have there."""
 
 
 class Comparison(Frozen):
@@ -25,6 +29,16 @@ class Comparison(Frozen):
 
     earlier: EarlierRun
     drift: Drift
+
+    def rows(self) -> Iterator[Result]:
+        """Its numbers under keys of their own beside the run's."""
+        yield from renamed(self.earlier.results, "accepted")
+        yield from self.drift.results
+
+
+def renamed(results: Iterable[Result], prefix: str) -> Iterator[Result]:
+    for result in results:
+        yield result.model_copy(update={"key": f"{prefix}.{result.key}"})
 
 
 class Mitigation(Frozen):
@@ -38,6 +52,12 @@ class Mitigation(Frozen):
     drift: Drift
     side_effects: tuple[Result, ...] = ()
     """What else changed: accuracy on neutral controls, perplexity, decisions of the reference group."""
+
+    def rows(self, index: int) -> Iterator[Result]:
+        """Its numbers under keys of their own; ``index`` tells one measure from another."""
+        yield from renamed(self.before.results, f"mitigation{index}.before")
+        yield from renamed(self.drift.results, f"mitigation{index}")
+        yield from renamed(self.side_effects, f"mitigation{index}.side")
 
     def complete(self, *, pair_set_digest: str) -> bool:
         """DG9: side effects are measured, and on the data of the first test."""

@@ -70,7 +70,7 @@ class Context:
 
     @classmethod
     def of(cls, evidence: Evidence, t: Catalogue) -> "Context":
-        return cls(evidence, t, Book(evidence.judgement.results, t))
+        return cls(evidence, t, Book(evidence.rows, t))
 
     @property
     def contrasts(self) -> tuple[Contrast, ...]:

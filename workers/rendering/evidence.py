@@ -9,7 +9,7 @@ from audit_service.domain.comparison import Comparison, Currency, Mitigation
 from audit_service.domain.manifest import Frozen, digest
 from audit_service.domain.pairs import PairSet
 from audit_service.domain.plan import Direction, Plan, ShardKind
-from audit_service.domain.results import Judgement
+from audit_service.domain.results import Judgement, Result
 from audit_service.domain.trace import Measured
 
 
@@ -110,6 +110,13 @@ class Evidence(Frozen):
         """The moment of the youngest record in it."""
         records: tuple[Approval | Response | Acceptance, ...] = (*self.approvals, *self.responses, *self.acceptances)
         return max([self.run.ended_at, *(record.at for record in records)])
+
+    @property
+    def rows(self) -> tuple[Result, ...]:
+        """Every number that can be printed: the run's, then those of comparisons with other runs."""
+        compared = self.comparison.rows() if self.comparison else ()
+        measures = (row for index, one in enumerate(self.mitigations, start=1) for row in one.rows(index))
+        return (*self.judgement.results, *compared, *measures)
 
     def names(self, approval: Approval) -> bool:
         """Whether the digest that a person decided on is one of this run's records."""

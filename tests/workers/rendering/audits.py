@@ -8,16 +8,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from audit_service.domain.approvals import Acceptance, AcceptanceKind, Approval, Decision, Record, Response
 from audit_service.domain.auditfile import AuditFile, parse_audit_file
 from audit_service.domain.cells import DecisionTable, EffectTable
+from audit_service.domain.comparison import Comparison, Currency, EarlierRun, Mitigation
+from audit_service.domain.drift import Drift, Run, compare
 from audit_service.domain.generation import generate
 from audit_service.domain.judgement import judge
 from audit_service.domain.pairs import Pair, PairKind, PairSet
 from audit_service.domain.plan import Direction, ModelIdentity, PairSetIdentity, Plan, Shard, ShardKind
+from audit_service.domain.results import Result
 from audit_service.domain.shards import shards, traced_pairs
 from audit_service.domain.sites import Site
 from audit_service.domain.trace import Control, DecisionCells, EffectCells, Measured, Trace
-from workers.rendering.evidence import EventRecord, Evidence, RunFacts, ShardRecord
+from workers.rendering.evidence import Edition, EventRecord, Evidence, RunFacts, ShardRecord
+from workers.rendering.verifying import cells_of
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "loan-denial.yaml"
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -218,4 +223,102 @@ def _events() -> tuple[EventRecord, ...]:
             digest=sha256(what.encode()).hexdigest(),
         )
         for i, what in enumerate(said)
+    )
+
+
+def earlier_run(audit: Audit) -> EarlierRun:
+    """An audit as another one names it."""
+    evidence = audit.evidence
+    return EarlierRun(
+        run_id="0b9c7f52-6f0e-4a52-9f4c-2f1d6a7e9b00",
+        document_id=evidence.document_id,
+        plan_digest=evidence.plan.digest,
+        pair_set_digest=evidence.pair_set.digest,
+        model=evidence.plan.model,
+        ended_at=NOON - timedelta(days=90),
+        verdict=evidence.judgement.verdict.value,
+        results=tuple(r for r in evidence.judgement.results if r.key.endswith(".black.gap_nats")),
+    )
+
+
+def compared(before: Audit, now: Audit) -> Drift:
+    """What the real comparison says of the cells of both."""
+
+    def run(audit: Audit) -> Run:
+        cells = cells_of(audit.evidence, {f"cells/{key}.safetensors": data for key, data in audit.cells.items()})
+        return Run(cells.decisions, cells.effects)
+
+    return compare(now.evidence.plan, accepted=run(before), new=run(now))
+
+
+def with_records(before: Audit, now: Audit) -> Evidence:
+    """The audit with everything on record that people and other runs can add."""
+    evidence, earlier, drift = now.evidence, earlier_run(before), compared(before, now)
+    edition = Edition(number=1, issued_at=NOON, digests={"en": sha256(b"first edition").hexdigest()})
+    accepted = Acceptance(
+        id="RA-7",
+        kind=AcceptanceKind.RISK,
+        scope="chat",
+        reason="Used by four people under supervision until the next version.",
+        conditions="Monthly review.",
+        person="user:head-of-credit",
+        role="Head of credit",
+        at=NOON + timedelta(days=2),
+        expires=NOON + timedelta(days=60),
+    )
+    lapsed = accepted.model_copy(
+        update={"id": "EX-2", "kind": AcceptanceKind.EXCEPTION, "scope": "behavior", "expires": NOON}
+    )
+    response = Response(
+        scope="raw",
+        at=NOON + timedelta(days=1),
+        person="user:head-of-credit",
+        text="We accept the finding.",
+        action="Retrain on balanced data",
+        owner="user:modelling",
+        due=NOON + timedelta(days=120),
+    )
+    side = Result(
+        key="neutral.accuracy_change", value=-0.004, low=-0.01, high=0.002, unit="share", n=200, method="mean"
+    )
+    measure = Mitigation(
+        title="Scaling of head 1 in layer 1",
+        description="Scaled by 0.5, chosen on training pairs.",
+        before=earlier,
+        drift=drift,
+        side_effects=(side,),
+    )
+    return evidence.model_copy(
+        update={
+            "editions": (edition,),
+            "approvals": _decisions_on(evidence, edition),
+            "responses": (response,),
+            "acceptances": (accepted, lapsed),
+            "mitigations": (measure,),
+            "comparison": Comparison(earlier=earlier, drift=drift),
+            "currency": Currency(due=NOON + timedelta(days=90), deployed_digest=evidence.plan.model.digest),
+        }
+    )
+
+
+def _decisions_on(evidence: Evidence, edition: Edition) -> tuple[Approval, ...]:
+    """The plan and the first edition, each put before a reviewer and accepted."""
+    records = ((Record.PLAN, evidence.plan.digest, -1), (Record.REPORT, edition.digests["en"], 24))
+    return tuple(
+        Approval(
+            at=NOON + timedelta(hours=hours + later),
+            person=person,
+            role=role,
+            record=record,
+            record_digest=record_digest,
+            decision=decision,
+            comment="Reproduced ten pairs." if decision is Decision.ACCEPTED else "",
+        )
+        for record, record_digest, hours in records
+        for later, (person, role, decision) in enumerate(
+            (
+                ("Model Risk (example)", "Analyst", Decision.SUBMITTED),
+                ("user:second-line", "Validator", Decision.ACCEPTED),
+            )
+        )
     )

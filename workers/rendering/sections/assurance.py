@@ -1,9 +1,9 @@
 """Results C, open items, limitations: what the reader may and may not lean on."""
 
-from audit_service.domain.results import Level, LintFinding, Verdict, VerdictValue
+from audit_service.domain.results import Level, LintFinding, Verdict
 from workers.rendering import numbers
-from workers.rendering.blocks import Block, Bullets, Cell, Column, Paragraph, Section
-from workers.rendering.context import WORST_FIRST, Context, code, fact_list, heading, note, table, text_cell, tone_of
+from workers.rendering.blocks import Block, Bullets, Cell, Column, Section
+from workers.rendering.context import WORST_FIRST, Context, code, heading, note, table, text_cell, tone_of
 from workers.rendering.sections.subject import not_measured
 
 
@@ -101,52 +101,6 @@ def _finding(context: Context, finding: LintFinding) -> tuple[Cell, ...]:
         text_cell(context.t(f"protocol.level.{finding.level}")),
         text_cell(context.say(finding.sentence)),
         text_cell(context.say(finding.remedy)),
-    )
-
-
-def findings(context: Context) -> Section:
-    """Condition, criterion, effect and what is still open, for each form that did not pass."""
-    t, judgement = context.t, context.evidence.judgement
-    open_items = [v for v in judgement.forms if v.value is not VerdictValue.PASS]
-    open_items.sort(key=lambda verdict: WORST_FIRST.index(verdict.value))
-    blocks: list[Block] = [Paragraph(text=t("findings.text")), _severity(context)]
-    blocks += [_item(context, index, verdict) for index, verdict in enumerate(open_items, start=1)]
-    if not open_items:
-        blocks.append(note(t("findings.none")))
-    blocks.append(heading(t("findings.records"), "findings-records"))
-    records = ("mitigation", "previous", "exceptions")
-    blocks.append(
-        fact_list(
-            t("findings.records"),
-            tuple((t(f"findings.{name}"), text_cell(t(f"findings.{name}.none"))) for name in records),
-        )
-    )
-    return Section(id="findings", number="10", title=t("findings.title"), blocks=tuple(blocks))
-
-
-def _severity(context: Context) -> Block:
-    t = context.t
-    columns = (Column(label=t("robustness.verdict"), style="status", width="20%"), Column(label=t("findings.rule")))
-    rows = [
-        (Cell(text=context.verdict(value), style="status", tone=tone_of(value)), text_cell(t(f"findings.rule.{value}")))
-        for value in WORST_FIRST
-    ]
-    return table(t("findings.severity"), columns, rows)
-
-
-def _item(context: Context, index: int, verdict: Verdict) -> Block:
-    t, behavior = context.t, context.evidence.plan.behavior
-    threshold = numbers.criterion(behavior.threshold.gap_nats)
-    return fact_list(
-        t("findings.item", number=str(index), form=verdict.scope, verdict=context.verdict(verdict.value)),
-        (
-            (t("findings.condition"), text_cell(t.sentences(context.say(reason) for reason in verdict.reasons))),
-            (t("findings.criterion"), text_cell(t("findings.criterion.value", threshold=threshold))),
-            (t("findings.cause"), text_cell(t("findings.cause.value"))),
-            (t("findings.effect"), text_cell(t("findings.effect.value"))),
-            (t("findings.owner"), text_cell(behavior.owner)),
-            (t("findings.response"), text_cell(t("findings.response.none"))),
-        ),
     )
 
 

@@ -18,6 +18,7 @@ def cover(context: Context) -> Cover:
     verdict = evidence.judgement.verdict.value
     facts: tuple[tuple[str, Cell], ...] = (
         (t("cover.document"), code(evidence.document_id)),
+        (t("cover.edition"), text_cell(str(evidence.edition))),
         (t("cover.run"), code(run.id)),
         (t("cover.plan"), code(numbers.short(plan.digest))),
         (t("cover.model"), text_cell(f"{plan.model.name} {plan.model.version}")),
