@@ -4,6 +4,7 @@ import io
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,11 @@ class TestAlone:
 
 
 class TestWithAService:
+    def test_the_health_check_of_its_container_finds_the_worker(self, machine: Machine) -> None:
+        script = Path(__file__).parents[2] / "deploy" / "healthy.py"
+        answer = subprocess.run([sys.executable, script, "worker"], check=False, env=machine.worker().environ())
+        assert answer.returncode == 0
+
     def test_a_detached_run_is_left_to_the_service(self, machine: Machine, audit_file: Path) -> None:
         answer = run(machine.data_dir, str(audit_file), "--detach", "--json")
         assert answer.returncode == 0, answer.stderr
