@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install what the environment needs from the system, and only what is missing: the libraries that lay out the PDF,
-# and on Debian the part of Python that makes virtual environments. Without the right to install, say what to run.
+# on Debian the Chinese font of its reports (57 MB; macOS has one),
+# and the part of Python that makes virtual environments. Without the right to install, say what to run.
 set -eu
 
 python=$("$(dirname "$0")/setup-find-python.sh")
@@ -37,6 +38,8 @@ debian() {
     needs libpango-1.0.so.0 libpango-1.0-0
     needs libpangoft2-1.0.so.0 libpangoft2-1.0-0
     needs libharfbuzz-subset.so.0 libharfbuzz-subset0
+    [ -n "$(find /usr/share/fonts /usr/local/share/fonts -name 'NotoSansCJK-Regular*' 2>/dev/null)" ] ||
+        missing="$missing fonts-noto-cjk"
     [ -n "$missing" ] || return 0
     may_install || give_up "sudo apt-get install --yes$missing"
     echo "Installing:$missing"

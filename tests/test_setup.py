@@ -31,6 +31,7 @@ def bare_debian(tmp_path: Path) -> Path:
     stub(tmp_path, "id", "echo 1000")
     stub(tmp_path, "sudo", "exit 1")
     stub(tmp_path, "apt-get", f"touch {tmp_path}/installed")
+    stub(tmp_path, "find", "exit 0")  # no font
     stub(tmp_path, "python3", 'case "$2" in *"(3, 11)"*) ;; *-venv*) echo python3.13-venv ;; *) exit 1 ;; esac')
     return tmp_path
 
@@ -39,7 +40,7 @@ def test_what_is_missing_is_named_in_one_line_with_the_command(bare_debian: Path
     answer = setup("setup-system.sh", first_on_path=bare_debian)
     assert answer.returncode == 1
     (line,) = answer.stderr.splitlines()
-    packages = "python3.13-venv libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
+    packages = "python3.13-venv libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-noto-cjk"
     assert f"sudo apt-get install --yes {packages} && make setup" in line
     assert not (bare_debian / "installed").exists()
 
@@ -53,6 +54,7 @@ def test_who_may_become_root_gets_it_installed(bare_debian: Path) -> None:
 
 def test_where_nothing_is_missing_nothing_is_installed(bare_debian: Path) -> None:
     stub(bare_debian, "python3", "exit 0")
+    stub(bare_debian, "find", "echo NotoSansCJK-Regular.ttc")
     answer = setup("setup-system.sh", first_on_path=bare_debian)
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
     assert not (bare_debian / "installed").exists()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,6 +20,7 @@ LANGUAGES = ("en", "zh-Hant")
 
 _VOCABULARIES = {"unit": "unit", "direction": "direction", "verdict": "word.verdict"}
 """Value names of sentences whose values come from a fixed vocabulary."""
+_ESTIMATOR = "estimator."
 _HYPHEN_MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 
 
@@ -43,6 +44,23 @@ class Catalogue:
         said = _HYPHEN_MINUS.sub(MINUS, self.texts[f"said.{sentence.id}"].format_map(values))
         return said.replace(" %", f"{NO_BREAK}%")
 
+    def method(self, method: str) -> str:
+        """An estimator in the language, part by part; what the catalogue does not know stays in the field's English."""
+        said = (self._method_part(part) for part in method.split("; "))
+        return self.texts["list.methods"].join(said).replace(" %", f"{NO_BREAK}%")
+
+    def _method_part(self, part: str) -> str:
+        for pattern, text in self._methods:
+            if found := pattern.fullmatch(part):
+                return text.format_map(found.groupdict())
+        return part
+
+    @cached_property
+    def _methods(self) -> tuple[tuple[re.Pattern[str], str], ...]:
+        """Estimators as patterns with their texts; entries named ``estimator.<English words>``."""
+        named = [(key.removeprefix(_ESTIMATOR), text) for key, text in self.texts.items() if key.startswith(_ESTIMATOR)]
+        return tuple((_pattern(words), text) for words, text in named)
+
     def join(self, parts: Iterable[str]) -> str:
         """An enumeration."""
         return self.texts["list.separator"].join(parts)
@@ -55,6 +73,11 @@ class Catalogue:
         """Values that are words of ours are said in the language; names that users gave stay as they are."""
         key = f"{_VOCABULARIES[name]}.{value}" if name in _VOCABULARIES else ""
         return self.texts.get(key, value) if isinstance(value, str) else value
+
+
+def _pattern(words: str) -> re.Pattern[str]:
+    """English words whose {placeholders} stand for whatever is there."""
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(words)))
 
 
 def read_catalogue(language: str) -> dict[str, str]:

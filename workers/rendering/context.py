@@ -1,7 +1,7 @@
 """What every section of the document is written from."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -218,6 +218,13 @@ def criterion(value: float, unit: str = "") -> Cell:
 
 SHORT = 900
 """Characters up to which a table stays together: about a third of a page."""
+_WIDE = 0x2E80
+"""Code points from here on, Chinese among them, take the room of two."""
+
+
+def _room(texts: Iterable[str]) -> int:
+    """Characters as wide as Latin ones."""
+    return sum(2 if ord(sign) >= _WIDE else 1 for text in texts for sign in text)
 
 
 def table(
@@ -235,14 +242,14 @@ def table(
         rows=tuple(Row(cells=tuple(cells)) for cells in rows),
         note=note,
         dense=dense,
-        together=sum(len(cell.text) for cells in rows for cell in cells) < SHORT,
+        together=_room(cell.text for cells in rows for cell in cells) < SHORT,
     )
 
 
 def fact_list(caption: str, rows: Sequence[tuple[str, Cell]]) -> FactList:
     """Names and values; a short list stays together."""
-    characters = sum(len(name) + len(value.text) for name, value in rows)
-    return FactList(caption=caption, rows=tuple(rows), together=characters < SHORT)
+    texts = (text for name, value in rows for text in (name, value.text))
+    return FactList(caption=caption, rows=tuple(rows), together=_room(texts) < SHORT)
 
 
 _WIDTHS = {"interval": "17%", "tost_interval": "20%", "clusters": "5%", "p": "9%", "layer": "8%", "head": "8%"}

@@ -90,6 +90,15 @@ def test_every_figure_has_an_alternative_text_with_its_numbers(report: Report, r
         assert all(any(sign.isdigit() for sign in str(figure.Alt)) for figure in figures)
 
 
+def test_every_font_is_embedded_and_chinese_has_a_chinese_one(report: Report) -> None:
+    with pikepdf.open(io.BytesIO(report.pdf)) as pdf:
+        fonts = [o for o in pdf.objects if isinstance(o, pikepdf.Dictionary) and o.get("/Type") == "/FontDescriptor"]
+        names = [str(font.FontName) for font in fonts]
+        assert all("/FontFile3" in font or "/FontFile2" in font for font in fonts)
+    assert any("Plex" in name for name in names)
+    assert any("CJK" in name for name in names) is (report.language == "zh-Hant")
+
+
 @pytest.mark.parametrize("report", ["zh-Hant"], indirect=True)  # the longer way through the fonts; each takes seconds
 def test_the_same_evidence_gives_the_same_bytes(report: Report, evidence: Evidence) -> None:
     again = make_report(Evidence.model_validate_json(canonical_json(evidence)), language=report.language)

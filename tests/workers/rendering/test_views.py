@@ -78,7 +78,7 @@ def test_a_language_without_a_catalogue_is_refused(evidence: Evidence) -> None:
 
 def test_the_catalogues_say_the_same_things_with_the_same_values() -> None:
     english, chinese = catalogue("en").texts, catalogue("zh-Hant").texts
-    rationales = {key for key in chinese if key.startswith("rationale.")}
+    rationales = {key for key in chinese if key.startswith(("rationale.", "estimator."))}
     assert set(english) == set(chinese) - rationales
     assert {key: fields(text) for key, text in english.items()} == {key: fields(chinese[key]) for key in english}
 
@@ -88,6 +88,21 @@ def test_the_chinese_catalogue_has_every_rationale_and_every_sentence() -> None:
     rows = [(name, row.id) for name, mapping in mapping_file().mappings.items() for row in mapping]
     assert [row for row in rows if "rationale.{}.{}".format(*row) not in texts] == []
     assert all(f"said.{sentence}" in texts for sentence in CATALOGUE)
+
+
+def test_every_estimator_of_a_run_has_chinese_words(evidence: Evidence) -> None:
+    english, chinese = catalogue("en"), catalogue("zh-Hant")
+    methods = {result.method for result in evidence.judgement.results}
+    unsaid = [part for method in methods for part in method.split("; ") if part == chinese.method(part)]
+    assert sorted(set(unsaid)) == ["(b + c) / n"]
+    assert all(english.method(method).replace("\u00a0", " ") == method for method in methods)
+
+
+def test_numbers_in_an_estimator_are_kept() -> None:
+    assert catalogue("zh-Hant").method("mean paired gap; cluster bootstrap BCa 90 %") == (
+        "成對平均差距；群集自助法 BCa 90\u00a0%"
+    )
+    assert catalogue("zh-Hant").method("an estimator of tomorrow") == "an estimator of tomorrow"
 
 
 def fields(text: str) -> list[tuple[str | None, str | None]]:

@@ -90,7 +90,7 @@ def register(context: Context) -> Section:
     legend = table(
         t("register.methods"),
         (Column(label=t("register.method"), style="code", width="10%"), Column(label=t("register.estimator"))),
-        [(code(name), text_cell(method)) for method, name in methods.items()],
+        [(code(name), text_cell(t.method(method))) for method, name in methods.items()],
         dense=True,
     )
     columns = (
