@@ -1,169 +1,172 @@
-"""Attribution patching: first-order estimates of all effects from one backward pass, always followed by exact ones.
+"""Attribution patching: estimates of all effects from a few backward passes, always followed by exact measurements.
 
-An estimate is never an effect: it says where to look. ``screen`` looks: the sites with the largest estimates are
-patched exactly, together with a random sample of the rest, which bounds how many were overlooked. Nanda 2023; Kramár et
-al. 2024 (AtP*, arXiv 2403.00745). Sites inside attention are left out: their first-order estimates fail where attention
-is saturated (section 3.1 there).
+An estimate is never an effect: it says where to look (``screening.py`` looks). Three estimators, from cheap to dear:
+the first-order one (Nanda 2023), its GradDrop (Kramár et al. 2024, AtP*, arXiv 2403.00745) and integrated gradients.
+Inside attention all of them use AtP*'s fix (section 3.1 there): what an exchanged query, key, value or pattern makes of
+the head's output is computed exactly, through the softmax, and only what follows is estimated.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from scipy.stats import hypergeom
-from torch import Tensor, nn
+from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
+from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidTrace
-from workers.engine.answers import unpatched
+from workers.engine.attention import weights_of
 from workers.engine.donors import Recording
 from workers.engine.flight import Stage
-from workers.engine.heads import INSIDE
-from workers.engine.patching import patch
-from workers.engine.placing import STAGES, check, kept_of, layer_of
+from workers.engine.gradients import KEPT, Gradients, dropped_gradients, gradients, path_gradient
+from workers.engine.heads import INSIDE, pattern_rows, require_counterpart
+from workers.engine.placing import check, kept_of, layer_of, stage_of
 from workers.engine.positions import Exchange
-from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.subject import Subject
 
-Arguments = tuple[Any, ...]
+STEPS = 8
+"""Points on the way from the recipient's to the donor's activation, for integrated gradients."""
 
 
-class Screened(NamedTuple):
-    """Estimates of all effects, and exact effects of those that were verified; in nats."""
+class Estimator(StrEnum):
+    """How an effect is estimated; none of them is a measurement."""
 
-    estimated: NDArray[np.float32]
-    """[exchange] first-order estimate."""
-    verified: NDArray[np.intp]
-    """Numbers of the exchanges that were patched exactly: first those with the largest estimates, then the sample."""
-    exact: NDArray[np.float32]
-    """[verified] measured effect."""
-    sampled: int
-    """How many of the verified ones, at the end, are the random sample of the rest."""
-    missed_at_most: int
-    """Upper confidence bound on how many exchanges with an effect of at least the threshold were left unpatched."""
+    FIRST_ORDER = "first_order"
+    """Change of the activation times gradient: one backward pass for all sites."""
+    GRAD_DROP = "grad_drop"
+    """Mean magnitude over backward passes that each leave one layer out: finds effects that cancel each other in the
+    whole gradient, has no sign, takes a pass for each layer."""
+    INTEGRATED = "integrated"
+    """Gradient averaged over the way to the donor's activation: passes for each layer and stage."""
 
 
 def attribute(
-    subject: Subject, recipient: Recording, donor: Recording, exchanges: Sequence[Exchange], *, labels: LabelTokens
-) -> NDArray[np.float32]:
-    """Estimate [exchange] of d_patched - d_recipient: (donor - recipient activation) x gradient of d, in nats.
-
-    Raises InvalidTrace for sites inside attention, whose first-order estimates are known to fail, and for labels of
-    several tokens.
-    """
-    if len(labels.beginnings) > 1:
-        raise InvalidTrace(
-            "first-order estimates are made for labels of one token each",
-            remedy="declare such labels, or patch all sites exactly",
-        )
-    for exchange in exchanges:
-        check(subject.anatomy, exchange)
-        if exchange.kind in INSIDE:
-            raise InvalidTrace(
-                f"{exchange.kind} cannot be screened by a first-order estimate", remedy="screen z, or patch it exactly"
-            )
-    gradients = _gradients(subject, recipient, labels)
-    return np.array([_estimate(subject, gradients, e, recipient, donor) for e in exchanges], dtype=np.float32)
-
-
-def screen(
     subject: Subject,
     recipient: Recording,
     donor: Recording,
     exchanges: Sequence[Exchange],
     *,
     labels: LabelTokens,
-    top: int,
-    sample: int,
-    threshold: float,
-    seed: int,
-    alpha: float = 0.05,
-    progress: Progress = no_progress,
-    should_stop: StopCheck = never_stop,
-) -> Screened:
-    """Estimate all effects, patch the ``top`` ones and ``sample`` of the others exactly, and bound what was missed.
+    estimator: Estimator = Estimator.FIRST_ORDER,
+) -> NDArray[np.float32]:
+    """Estimate [exchange] of d_patched - d_recipient in nats; of its magnitude under GradDrop.
 
-    ``threshold`` (nats) says what would have been worth finding; the bound has confidence 1 - alpha over the seeds.
+    Raises InvalidTrace for sites that no estimate is made for and for labels of several tokens.
     """
-    estimated = attribute(subject, recipient, donor, exchanges, labels=labels)
-    order = np.argsort(-np.abs(estimated), kind="stable")
-    rest = order[top:]
-    drawn = np.random.default_rng(seed).choice(rest, size=min(sample, len(rest)), replace=False)
-    verified = np.concatenate([order[:top], np.sort(drawn)])
-    chosen = [exchanges[number] for number in verified]
-    patched = patch(subject, recipient, donor, chosen, labels=labels, progress=progress, should_stop=should_stop)
-    exact = patched - float(unpatched(subject, [recipient], labels))
-    seen = int((np.abs(exact[top:]) >= threshold).sum())
-    missed = largest_count(total=len(rest), drawn=len(drawn), seen=seen, alpha=alpha) - seen
-    return Screened(estimated, verified, exact.astype(np.float32), len(drawn), missed)
+    _check(subject, recipient, donor, exchanges, labels)
+    if estimator is Estimator.FIRST_ORDER:
+        found = _estimates(subject, gradients(subject, recipient, labels), exchanges, recipient, donor)
+    elif estimator is Estimator.GRAD_DROP:
+        found = _grad_drop(subject, exchanges, recipient, donor, labels)
+    else:
+        found = _integrated(subject, exchanges, recipient, donor, labels)
+    return found.astype(np.float32)
 
 
-def largest_count(*, total: int, drawn: int, seen: int, alpha: float) -> int:
-    """Exact one-sided confidence bound on how many of ``total`` are marked, when ``seen`` of ``drawn`` are.
+def _check(
+    subject: Subject, recipient: Recording, donor: Recording, exchanges: Sequence[Exchange], labels: LabelTokens
+) -> None:
+    if len(labels.beginnings) > 1:
+        raise InvalidTrace(
+            "estimates are made for labels of one token each",
+            remedy="declare such labels, or patch all sites exactly",
+        )
+    for exchange in exchanges:
+        check(subject.anatomy, exchange)
+        require_counterpart(exchange, recipient, donor)
+        if not exchange.is_whole or (exchange.kind not in INSIDE and stage_of(exchange) not in KEPT):
+            raise InvalidTrace(
+                f"no estimate is made for {exchange.name}, or for parts of an activation",
+                remedy="patch it exactly, or screen whole activations of the residual stream, heads, attn_out, mlp_out",
+            )
 
-    The largest count under which seeing at most that many has a probability above alpha (hypergeometric).
-    """
-    counts = np.arange(seen, total - (drawn - seen) + 1)
-    return int(counts[hypergeom.cdf(seen, total, counts, drawn) > alpha].max())
+
+def _estimates(
+    subject: Subject, slopes: Gradients, exchanges: Sequence[Exchange], recipient: Recording, donor: Recording
+) -> NDArray[np.float64]:
+    return np.array([_estimate(subject, slopes, each, recipient, donor) for each in exchanges], dtype=np.float64)
 
 
-def _estimate(
-    subject: Subject,
-    gradients: dict[Stage, list[Tensor]],
-    exchange: Exchange,
-    recipient: Recording,
-    donor: Recording,
-) -> float:
-    stage, layer = STAGES[exchange.kind], layer_of(exchange)
+def _estimate(subject: Subject, slopes: Gradients, exchange: Exchange, recipient: Recording, donor: Recording) -> float:
+    if exchange.kind in INSIDE:
+        by_head = _by_head(slopes[Stage.Z, exchange.layer], subject).float()
+        changes = _changes_of_z(subject, exchange, recipient, donor)
+        return float(sum((change.float() * by_head[rows, head]).sum() for head, rows, change in changes))
+    stage, layer = stage_of(exchange), layer_of(exchange)
     to, by = list(exchange.recipient), list(exchange.donor)
     change = (kept_of(donor, stage)[layer][by] - kept_of(recipient, stage)[layer][to]).float()
-    products = change * gradients[stage][layer][to].float()
+    products = change * slopes[stage, layer][to].float()
     if exchange.head is not None:
-        products = products.view(len(to), subject.anatomy.heads, -1)[:, exchange.head]
+        products = _by_head(products, subject)[:, exchange.head]
     return float(products.sum())
 
 
-def _gradients(subject: Subject, recipient: Recording, labels: LabelTokens) -> dict[Stage, list[Tensor]]:
-    """Gradient of d [layer][position, width] at each stage, from a run of the plain model."""
-    kept: dict[Stage, list[Tensor]] = {stage: [] for stage in Stage}
-    anatomy = subject.anatomy
-    with ExitStack() as stack, torch.enable_grad():
-        for block in anatomy.blocks:
-            stack.callback(block.layer.register_forward_pre_hook(_leaf(kept[Stage.RESID])).remove)
-            stack.callback(block.out_proj.register_forward_pre_hook(_input(kept[Stage.Z])).remove)
-            stack.callback(block.attn_add.register_forward_hook(_output(kept[Stage.ATTN_OUT])).remove)
-            stack.callback(block.mlp_add.register_forward_hook(_output(kept[Stage.MLP_OUT])).remove)
-        if anatomy.final_norm is None:
-            raise InvalidTrace(
-                f"effects in {anatomy.family} classifiers are not estimated", remedy="patch all sites exactly"
-            )
-        stack.callback(anatomy.final_norm.register_forward_pre_hook(_input(kept[Stage.RESID])).remove)
-        ids = torch.tensor([recipient.entry.ids], device=subject.device)
-        rows = subject.model(input_ids=ids, use_cache=False).logits.flatten(0, -2)[-1].float()
-        split = len(labels.favorable)
-        d = rows[list(labels.firsts[:split])].logsumexp(0) - rows[list(labels.firsts[split:])].logsumexp(0)
-        flat = [tensor for tensors in kept.values() for tensor in tensors]
-        found = iter(torch.autograd.grad(d, flat))
-    return {stage: [next(found).flatten(0, -2) for _ in tensors] for stage, tensors in kept.items()}
+def _by_head(rows: Float[Tensor, "row heads_width"], subject: Subject) -> Float[Tensor, "row head value_width"]:
+    return rows.view(len(rows), subject.anatomy.heads, -1)
 
 
-def _leaf(kept: list[Tensor]) -> Callable[[nn.Module, Arguments], Arguments]:
-    """Keep a layer's input; the first layer's begins the graph, since no weight asks for a gradient."""
+def _grad_drop(
+    subject: Subject, exchanges: Sequence[Exchange], recipient: Recording, donor: Recording, labels: LabelTokens
+) -> NDArray[np.float64]:
+    """Mean magnitude over the dropped layers other than the exchange's own, in which nothing would be left of it."""
+    found = np.array(
+        [
+            np.abs(_estimates(subject, slopes, exchanges, recipient, donor))
+            for slopes in dropped_gradients(subject, recipient, labels)
+        ]
+    )
+    own = [exchange.layer for exchange in exchanges]
+    counted = np.arange(len(found))[:, None] != np.array(own)
+    means: NDArray[np.float64] = (found * counted).sum(0) / np.maximum(counted.sum(0), 1)
+    return means
 
-    def hook(_: nn.Module, arguments: Arguments) -> Arguments:
-        stream = arguments[0] if arguments[0].requires_grad else arguments[0].detach().requires_grad_()
-        kept.append(stream)
-        return (stream, *arguments[1:])
 
-    return hook
+def _integrated(
+    subject: Subject, exchanges: Sequence[Exchange], recipient: Recording, donor: Recording, labels: LabelTokens
+) -> NDArray[np.float64]:
+    if recipient.length != donor.length:
+        raise InvalidTrace(
+            f"integrated gradients need prompts of equal length, not {recipient.length} and {donor.length} tokens",
+            remedy="use cues of equal token length, or the first-order estimate",
+        )
+    places = {(Stage.Z if each.kind in INSIDE else stage_of(each), layer_of(each)) for each in exchanges}
+    slopes = {
+        (stage, layer): path_gradient(subject, recipient, donor, labels, stage=stage, layer=layer, steps=STEPS)
+        for stage, layer in sorted(places)
+    }
+    return _estimates(subject, slopes, exchanges, recipient, donor)
 
 
-def _input(kept: list[Tensor]) -> Callable[[nn.Module, Arguments], None]:
-    return lambda _, arguments: kept.append(arguments[0])
+def _changes_of_z(
+    subject: Subject, exchange: Exchange, recipient: Recording, donor: Recording
+) -> Iterator[tuple[int, Int[Tensor, " row"], Float[Tensor, "row value_width"]]]:
+    """The rows of each query head's output that an exchange inside attention changes, and by how much.
 
-
-def _output(kept: list[Tensor]) -> Callable[[nn.Module, Arguments, Tensor], None]:
-    return lambda _, __, output: kept.append(output)
+    A query or a pattern changes its own position; a key or a value all later ones, of every head that shares it.
+    """
+    layer, number = exchange.layer, exchange.head
+    assert number is not None  # noqa: S101 - checked
+    mine, others, mask = recipient.heads[layer], donor.heads[layer], recipient.entry.calls[layer].mask
+    own = _by_head(recipient.z[layer], subject)
+    to, by = (torch.tensor(side, device=own.device) for side in (exchange.recipient, exchange.donor))
+    repeat = mine.query.shape[0] // mine.key.shape[0]
+    if exchange.kind in {SiteKind.K, SiteKind.V}:
+        key, value, rows = mine.key[number].clone(), mine.value[number].clone(), torch.arange(int(to.min()), len(own))
+        if exchange.kind is SiteKind.K:
+            key[to] = others.key[number, by]
+        else:
+            value[to] = others.value[number, by]
+        rows = rows.to(own.device)
+        for head in range(number * repeat, (number + 1) * repeat):
+            weights = weights_of(mine.query[head, rows] @ key.T, mine, mask[rows])
+            yield head, rows, weights @ value - own[rows, head]
+        return
+    shared = number // repeat
+    if exchange.kind is SiteKind.Q:
+        weights = weights_of(others.query[number, by] @ mine.key[shared].T, mine, mask[to])
+    else:
+        weights = pattern_rows(donor, layer, number, by)
+    yield number, to, weights @ mine.value[shared] - own[to, number]

@@ -10,13 +10,17 @@ from scipy.stats import hypergeom
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidTrace
+from tests import planted
 from tests.workers.engine import naive
 from tests.workers.engine.models import VARIANTS, tiny
-from workers.engine.attribution import attribute, largest_count, screen
+from workers.engine.answers import unpatched
+from workers.engine.attribution import Estimator, attribute
+from workers.engine.changes import Neurons
 from workers.engine.donors import record
 from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
+from workers.engine.screening import largest_count, screen
 
 CLEAN, CORRUPT = (5, 17, 33, 8, 21, 60), (5, 17, 44, 9, 21, 60)
 LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
@@ -85,14 +89,122 @@ def test_the_bound_is_the_largest_count_that_is_not_excluded() -> None:
         assert hypergeom.cdf(seen, total, bound + 1, drawn) <= 0.05
 
 
-def test_insides_of_attention_are_not_screened() -> None:
-    subject = tiny("llama")
-    with pytest.raises(InvalidTrace, match="first-order"):
-        attribute(
-            subject,
-            record(subject, CORRUPT),
-            record(subject, CLEAN),
-            [Exchange(SiteKind.Q, 0, 0, (3,), (3,))],
-            labels=LABELS,
+INSIDE = (SiteKind.Q, SiteKind.K, SiteKind.V)
+
+
+def _inside(subject: Subject) -> list[Exchange]:
+    kv_heads = subject.anatomy.kv_heads
+    heads = {SiteKind.Q: subject.anatomy.heads, SiteKind.K: kv_heads, SiteKind.V: kv_heads}
+    places = [(2, 3), (4,)]
+    return [
+        Exchange(kind, layer, head, at, at)
+        for kind in INSIDE
+        for layer in range(subject.anatomy.layers)
+        for head, at in itertools.product(range(heads[kind]), places)
+    ]
+
+
+@pytest.mark.parametrize("variant", ["llama", "gpt2", "gemma2-sliding-softcap", "qwen3"])
+def test_inside_attention_what_becomes_of_the_heads_output_is_exact_and_the_rest_a_slope(variant: str) -> None:
+    subject = tiny(variant)
+    subject.model.double()
+    exchanges = _inside(subject)[::7]
+    found = attribute(subject, record(subject, CORRUPT), record(subject, CLEAN), exchanges, labels=LABELS)
+    repeat = subject.anatomy.heads // subject.anatomy.kv_heads
+    everywhere = tuple(range(6))
+    for exchange, estimate in zip(exchanges, found, strict=True):
+        first, count = (exchange.head, 1) if exchange.kind is SiteKind.Q else (exchange.head * repeat, repeat)
+        numbers = range(first, first + count)
+        sites = [Exchange(SiteKind.Z, exchange.layer, head, everywhere, everywhere) for head in numbers]
+        given = [(exchange, naive.activation(subject, CLEAN, exchange))]
+        own, others = ([naive.activation(subject, CORRUPT, site, patches) for site in sites] for patches in ([], given))
+        up, down = (
+            naive.decision(
+                naive.logits(
+                    subject,
+                    CORRUPT,
+                    [(site, a + step * (b - a)) for site, a, b in zip(sites, own, others, strict=True)],
+                ),
+                *LABELS,
+            )
+            for step in (1e-3, -1e-3)
         )
+        assert estimate == pytest.approx((up - down) / 2e-3, abs=2e-3, rel=2e-3)
+
+
+@pytest.mark.parametrize("kind", [SiteKind.Q, SiteKind.K])
+def test_a_saturated_head_is_found_although_its_softmax_has_no_slope(kind: SiteKind) -> None:
+    """The induction head attends with weight one; only the fix sees that other keys or queries would end that."""
+    subject, everywhere = planted.induction(), tuple(range(6))
+    labels = LabelTokens.single(favorable=(13,), unfavorable=(2,))
+    repeated, other = (5, 8, 13, 2, 6, 8), (5, 7, 13, 2, 6, 8) if kind is SiteKind.K else (5, 8, 13, 2, 6, 7)
+    recipient, donor = record(subject, repeated), record(subject, other)
+    exchange = Exchange(kind, 1, 2, everywhere, everywhere)
+    estimate = attribute(subject, recipient, donor, [exchange], labels=labels)
+    exact = patch(subject, recipient, donor, [exchange], labels=labels) - float(unpatched(subject, [recipient], labels))
+    assert abs(exact[0]) > 5
+    assert estimate[0] == pytest.approx(exact[0], abs=1e-3)
+
+
+def test_grad_drop_is_the_mean_slope_with_one_layer_after_another_held_still() -> None:
+    subject = tiny("llama")
+    subject.model.double()
+    exchanges = _grid(subject)[::9]
+    found = attribute(
+        subject,
+        record(subject, CORRUPT),
+        record(subject, CLEAN),
+        exchanges,
+        labels=LABELS,
+        estimator=Estimator.GRAD_DROP,
+    )
+    everywhere = tuple(range(6))
+    held = {
+        layer: [
+            (site, naive.activation(subject, CORRUPT, site))
+            for site in (Exchange(kind, layer, None, everywhere, everywhere) for kind in KINDS[2:])
+        ]
+        for layer in range(3)
+    }
+    for exchange, estimate in zip(exchanges, found, strict=True):
+        own, others = (naive.activation(subject, ids, exchange) for ids in (CORRUPT, CLEAN))
+        slopes = []
+        for layer in set(range(3)) - {exchange.layer}:
+            up, down = (
+                naive.decision(
+                    naive.logits(subject, CORRUPT, [(exchange, own + step * (others - own)), *held[layer]]), *LABELS
+                )
+                for step in (1e-3, -1e-3)
+            )
+            slopes.append(abs(up - down) / 2e-3)
+        assert estimate == pytest.approx(np.mean(slopes), abs=2e-3, rel=2e-3)
+
+
+@pytest.mark.parametrize("variant", ["llama", "gpt2", "gemma2-sliding-softcap"])
+def test_integrated_estimates_of_a_whole_layer_add_up_to_its_exact_effect(variant: str) -> None:
+    subject = tiny(variant)
+    recipient, donor, everywhere = record(subject, CORRUPT), record(subject, CLEAN), tuple(range(6))
+    own = float(unpatched(subject, [recipient], LABELS))
+    for kind, layer in (
+        (SiteKind.RESID_PRE, 1),
+        (SiteKind.RESID_POST, 2),
+        (SiteKind.ATTN_OUT, 0),
+        (SiteKind.MLP_OUT, 1),
+    ):
+        whole = patch(subject, recipient, donor, [Exchange(kind, layer, None, everywhere, everywhere)], labels=LABELS)
+        places = [Exchange(kind, layer, None, (at,), (at,)) for at in everywhere]
+        found = attribute(subject, recipient, donor, places, labels=LABELS, estimator=Estimator.INTEGRATED)
+        assert found.sum() == pytest.approx(whole[0] - own, rel=0.02, abs=0.01)
+
+
+def test_what_no_estimate_is_made_for_is_refused() -> None:
+    subject = tiny("llama")
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    part = Exchange(SiteKind.MLP_OUT, 0, None, (3,), (3,), part=Neurons((1, 2)))
+    with pytest.raises(InvalidTrace, match="no estimate is made"):
+        attribute(subject, recipient, donor, [part], labels=LABELS)
+    longer = record(subject, (*CLEAN, 7))
+    site = Exchange(SiteKind.MLP_OUT, 0, None, (5,), (6,))
+    with pytest.raises(InvalidTrace, match="equal length"):
+        attribute(subject, recipient, longer, [site], labels=LABELS, estimator=Estimator.INTEGRATED)
     assert torch.is_grad_enabled()

@@ -9,12 +9,12 @@ import torch
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from tests.workers.engine.models import tiny
-from workers.engine.attribution import screen
 from workers.engine.donors import record
 from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
 from workers.engine.readout import decision_values
+from workers.engine.screening import screen
 
 CLEAN, CORRUPT = (5, 17, 33, 8, 21, 60), (5, 17, 44, 8, 21, 60)
 CUE, DECISION, LENGTH = 2, 5, 6
