@@ -7,10 +7,10 @@ direction, a steering vector on a head and an ablated feature are one computatio
     row <- row + write(value(read(row), read(donor's row)) - read(row))
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ Rows = Float[Tensor, "row width"]
 Coordinates = Float[Tensor, "row coordinate"]
 
 
+@runtime_checkable
 class Part(Protocol):
     """Some coordinates of an activation."""
 
@@ -39,12 +40,8 @@ class Part(Protocol):
         ...
 
 
-class Value(Protocol):
-    """What coordinates become, where it is not the donor's."""
-
-    def __call__(self, own: Coordinates, donors: Coordinates) -> Coordinates:
-        """Give the new coordinates."""
-        ...
+Value = Callable[[Coordinates, Coordinates], Coordinates]
+"""What coordinates become, from the run's own and the donor's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

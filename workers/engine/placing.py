@@ -11,7 +11,7 @@ from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidTrace
 from workers.engine.anatomy import Anatomy, Flow
 from workers.engine.changes import Change, donors_own
-from workers.engine.donors import Recording
+from workers.engine.donors import Recording, equal_beginning
 from workers.engine.flight import Edit, Run, Stage
 from workers.engine.heads import INSIDE, pattern_rows, require_counterpart
 from workers.engine.neurons import require_neurons
@@ -232,3 +232,23 @@ def kept_of(donor: Recording, stage: Stage) -> Sequence[Float[Tensor, "position 
         Stage.NEURONS: donor.neurons,
     }
     return kept[stage]
+
+
+def require_change(anatomy: Anatomy, exchanges: Sequence[Exchange], recipient: Recording, donor: Recording) -> None:
+    """Raise InvalidTrace if nothing would change, for those who ask for one patch and would read its zero as found."""
+    placed = place(anatomy, 0, exchanges, recipient, donor, same=equal_beginning(recipient, donor))
+    names = " + ".join(exchange.name for exchange in exchanges)
+    if placed is None:
+        raise InvalidTrace(
+            f"{names} cannot change the decision: both prompts are the same up to there, or no attention reads it",
+            remedy="name positions from the first differing token on; behind the last attention, the last one",
+        )
+    for exchange, moved in placed.acting:
+        own = _values(anatomy, exchange, [to for to, _ in moved], recipient)
+        edits = edits_of(anatomy, exchange, moved, recipient, donor, start=0)
+        if not all(torch.equal(edit.put_into(own), own) for edit in edits):
+            return
+    raise InvalidTrace(
+        f"{names} is the same on both sides, so the patch changes nothing",
+        remedy="name a site whose activation differs, or another donor",
+    )

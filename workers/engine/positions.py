@@ -78,3 +78,9 @@ def _numbered(tokens: re.Match[str], recipient: EncodedPrompt, donor: EncodedPro
             remedy="count tokens from 0 in prompts of equal length, or name a segment",
         )
     return [(at, at) for at in range(first, last + 1)]
+
+
+def token_positions(name: str, prompt: EncodedPrompt) -> tuple[int, ...]:
+    """The positions of a segment, or of tokens by number, in one prompt; InvalidTrace if there are none."""
+    found = exchange_of(Site(SiteKind.RESID_PRE, 0, None, name), prompt, prompt, Mapping.EQUAL_ONLY)
+    return found.recipient

@@ -1,82 +1,196 @@
-"""Per-token maps of one pair of texts: layer x position, and layer x head at all positions."""
+"""Maps of one pair of texts: layer x position, layer x head, and single cells by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit_service.domain.labels import LabelTokens
-from audit_service.domain.plan import Direction
-from audit_service.domain.sites import HEAD_KINDS, SiteKind
+from audit_service.domain.plan import Mapping
+from audit_service.domain.sitenames import sites_named
+from audit_service.domain.sites import ALL, DECISION, HEAD_KINDS, Site, SiteKind
 from audit_service.errors import InvalidTrace
-from workers.engine.answers import unpatched
-from workers.engine.donors import record
-from workers.engine.patching import patch
+from workers.engine.changes import Part, Value
+from workers.engine.distributions import READOUTS, Readouts
+from workers.engine.donors import Recording
+from workers.engine.patching import patch_together, read_together
 from workers.engine.placing import heads_of
-from workers.engine.positions import Exchange
+from workers.engine.positions import Exchange, exchange_of
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.subject import Subject
+from workers.engine.tokens import EncodedPair, EncodedPrompt, first_difference
+
+CELLS_AT_ONCE = 256
+"""Cells that are measured, and kept on disk, together."""
 
 
-class Sweep(NamedTuple):
-    """Patched decision values of one pair at every place, in nats."""
+class Map(NamedTuple):
+    """Cells with two axes; the sets are row by row."""
 
-    patched: dict[SiteKind, NDArray[np.float32]]
-    """[layer, position] for each kind, [layer, head] for head kinds (exchanged at all positions)."""
-    clean: float
-    corrupt: float
+    name: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    sets: tuple[tuple[Exchange, ...], ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[row, column]; cells by name have one axis."""
+        return (len(self.rows), len(self.columns)) if self.columns else (len(self.rows),)
 
 
-def sweep_tokens(
+class Asked(NamedTuple):
+    """What the sites of all maps have in common."""
+
+    recipient: EncodedPrompt
+    donor: EncodedPrompt
+    mapping: Mapping = Mapping.RIGHT_ALIGNED
+    part: Part | None = None
+    value: Value | None = None
+
+    def exchange(self, site: Site) -> Exchange:
+        return exchange_of(site, self.recipient, self.donor, self.mapping)._replace(part=self.part, value=self.value)
+
+
+def free_pair(clean: tuple[int, ...], corrupt: tuple[int, ...]) -> EncodedPair:
+    """A pair of texts without declared segments: the cue is what lies between their common beginning and end."""
+    shared = min(len(clean), len(corrupt)) - 1
+    before = min(first_difference(clean, corrupt), shared)
+    after = min(first_difference(clean[-2::-1], corrupt[-2::-1]), shared - before)
+    sides = (EncodedPrompt(ids, _spans(len(ids), before, after)) for ids in (clean, corrupt))
+    return EncodedPair("the two texts", *sides)
+
+
+def _spans(length: int, before: int, after: int) -> dict[str, tuple[int, ...]]:
+    edges = {"before": (0, before), "cue": (before, length - 1 - after), "after": (length - 1 - after, length - 1)}
+    return {name: tuple(range(*edge)) for name, edge in edges.items()} | {DECISION: (length - 1,)}
+
+
+def map_of(subject: Subject, kind: SiteKind, asked: Asked, *, segments: Sequence[str] | None, window: int) -> Map:
+    """All layers (windows of layers) of a kind against its positions, or its heads.
+
+    ``segments`` are the columns, each token if there are none; heads are exchanged at the one segment that is given, at
+    all positions if there is none. Raises InvalidTrace for prompts without counterparts and windows without layers.
+    """
+    layers = subject.anatomy.layers
+    if not 1 <= window <= layers:
+        raise InvalidTrace(f"a window of {window} layers does not fit {layers}", remedy=f"use 1 to {layers}")
+    columns = dict(_columns(subject, kind, asked, segments))
+    starts = range(layers - window + 1)
+    sets = tuple(
+        tuple(asked.exchange(Site(kind, layer, head, segment)) for layer in range(start, start + window))
+        for start in starts
+        for head, segment in columns.values()
+    )
+    rows = tuple(f"L{start}" if window == 1 else f"L{start}-{start + window - 1}" for start in starts)
+    return Map(str(kind), rows, tuple(columns), sets)
+
+
+def _columns(
+    subject: Subject, kind: SiteKind, asked: Asked, segments: Sequence[str] | None
+) -> Iterator[tuple[str, tuple[int | None, str]]]:
+    if kind in HEAD_KINDS:
+        where = (segments or [ALL])[0]
+        yield from ((f"head {head}", (head, where)) for head in range(heads_of(subject.anatomy, kind)))
+    elif segments is not None:
+        yield from ((segment, (None, segment)) for segment in segments)
+    else:
+        _require_counterparts(asked)
+        yield from ((f"t{at}", (None, f"t{at}")) for at in range(len(asked.recipient.ids)))
+
+
+def _require_counterparts(asked: Asked) -> None:
+    to, by = len(asked.recipient.ids), len(asked.donor.ids)
+    if to != by:
+        raise InvalidTrace(
+            f"one prompt has {to} tokens and the other {by}, so single positions have no counterpart",
+            remedy="use a cue of equal token length, or positions by segment (before, cue, after, decision)",
+        )
+
+
+def cells_named(names: Sequence[str], asked: Asked) -> Map:
+    """Cells by the names of their sites (``domain.sitenames``)."""
+    sets = tuple(tuple(asked.exchange(site) for site in sites_named(name)) for name in names)
+    return Map("cells", tuple(names), (), sets)
+
+
+Keep = Callable[[str, Callable[[], NDArray[np.float32]]], NDArray[np.float32]]
+"""Gives what was kept under a name, or computes and keeps it."""
+
+
+def measure(
     subject: Subject,
-    clean: tuple[int, ...],
-    corrupt: tuple[int, ...],
-    kinds: Sequence[SiteKind],
+    sides: Sequence[tuple[Recording, Recording]],
+    maps: Sequence[Map],
     *,
-    direction: Direction,
     labels: LabelTokens,
+    all_readouts: bool,
+    keep: Keep,
     progress: Progress = no_progress,
     should_stop: StopCheck = never_stop,
-) -> Sweep:
-    """Patch every layer and position (every head, for head kinds) of two prompts of equal length, one at a time.
+) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """Map → readout → cells: d alone, or every readout; the mean over sides, which are (recipient, donor) by draw."""
+    sets = [each for found in maps for each in found.sets]
+    order = sorted(range(len(sets)), key=lambda number: _place(sets[number]))
+    chunks = [order[first : first + CELLS_AT_ONCE] for first in range(0, len(order), CELLS_AT_ONCE)]
+    total = np.zeros((len(sets), len(READOUTS) if all_readouts else 1))
+    work = _Work(subject, sets, labels, all_readouts=all_readouts, should_stop=should_stop)
+    done, largest = 0, 0.0
+    for draw, (recipient, donor) in enumerate(sides):
+        for number, chunk in enumerate(chunks):
 
-    Raises InvalidTrace naming the lengths if they differ, since single positions then have no counterpart, and for
-    prompts that do not differ at all.
-    """
-    if clean == corrupt:
-        raise InvalidTrace(
-            "the clean and the corrupt prompt have the same tokens, so no patch could change anything",
-            remedy="give two texts that this model's tokenizer tells apart",
+            def note(cells: int, _: int, effect: float, before: int = done) -> None:
+                nonlocal largest
+                largest = max(largest, effect)
+                progress(before + cells, len(sets) * len(sides), largest)
+
+            total[chunk] += keep(f"{draw}.{number}", partial(work.cells, recipient, donor, chunk, note)) / len(sides)
+            done += len(chunk)
+            progress(done, len(sets) * len(sides), largest)
+    return _by_map(maps, total.astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the chunks of a sweep have in common."""
+
+    subject: Subject
+    sets: Sequence[Sequence[Exchange]]
+    labels: LabelTokens
+    _: KW_ONLY
+    all_readouts: bool
+    should_stop: StopCheck
+
+    def cells(
+        self, recipient: Recording, donor: Recording, chunk: Sequence[int], progress: Progress
+    ) -> NDArray[np.float32]:
+        """What is read [cell, readout] of some of the sets."""
+        chosen = [self.sets[number] for number in chunk]
+        read = read_together if self.all_readouts else patch_together
+        found = read(
+            self.subject,
+            recipient,
+            donor,
+            chosen,
+            labels=self.labels,
+            progress=progress,
+            should_stop=self.should_stop,
         )
-    if len(clean) != len(corrupt):
-        raise InvalidTrace(
-            f"the clean prompt has {len(clean)} tokens and the corrupt one {len(corrupt)}, so single positions have no "
-            "counterpart",
-            remedy="use a cue of equal token length, or audit segments with a pair set instead",
-        )
-    neurons = SiteKind.NEURONS in kinds
-    recordings = {ids: record(subject, ids, neurons=neurons, should_stop=should_stop) for ids in (clean, corrupt)}
-    to, by = (corrupt, clean) if direction is Direction.DENOISE else (clean, corrupt)
-    places = {kind: _places(subject, kind, len(clean)) for kind in kinds}
-    cells = patch(
-        subject,
-        recordings[to],
-        recordings[by],
-        [exchange for kind in kinds for exchange in places[kind]],
-        labels=labels,
-        progress=progress,
-        should_stop=should_stop,
-    )
-    ends = np.cumsum([len(places[kind]) for kind in kinds])[:-1]
-    maps = [part.reshape(subject.anatomy.layers, -1) for part in np.split(cells, ends)]
-    decisions = unpatched(subject, [recordings[ids] for ids in (clean, corrupt)], labels)
-    return Sweep(dict(zip(kinds, maps, strict=True)), *decisions.tolist())
+        columns = [getattr(found, name) for name in READOUTS] if isinstance(found, Readouts) else [found]
+        return np.stack(columns, axis=1)
 
 
-def _places(subject: Subject, kind: SiteKind, length: int) -> list[Exchange]:
-    layers, everywhere = range(subject.anatomy.layers), tuple(range(length))
-    if kind in HEAD_KINDS:
-        heads = range(heads_of(subject.anatomy, kind))
-        return [Exchange(kind, layer, head, everywhere, everywhere) for layer in layers for head in heads]
-    return [Exchange(kind, layer, None, (at,), (at,)) for layer in layers for at in everywhere]
+def _by_map(maps: Sequence[Map], table: NDArray[np.float32]) -> dict[str, dict[str, NDArray[np.float32]]]:
+    names = READOUTS[: table.shape[1]]
+    parts = np.split(table, np.cumsum([len(found.sets) for found in maps])[:-1])
+    return {
+        found.name: {name: part[:, column].reshape(found.shape) for column, name in enumerate(names)}
+        for found, part in zip(maps, parts, strict=True)
+    }
+
+
+def _place(exchanges: Sequence[Exchange]) -> tuple[int, int]:
+    """Where a run begins, roughly: neighbours share a flight."""
+    return min(min(e.recipient) for e in exchanges), min(e.layer for e in exchanges)

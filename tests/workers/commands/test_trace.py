@@ -1,10 +1,14 @@
 """`audit-service trace` writes, token by token, what plain forward hooks compute."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import typer
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from audit_service.cli import app
@@ -15,8 +19,10 @@ from audit_service.errors import InvalidModel, InvalidPairs, InvalidTrace
 from tests.workers.engine import naive
 from tests.workers.engine.models import tiny
 from tests.workers.engine.words import tokenizer
+from workers.commands.kept import Kept
 from workers.commands.trace import trace
-from workers.engine.loading import load_subject
+from workers.engine import sweep
+from workers.engine.loading import Subject, load_subject
 from workers.engine.positions import Exchange
 
 CLEAN, CORRUPT = "The applicant asks for a fair loan. Answer:", "The applicant asks for a loan fair. Answer:"
@@ -34,6 +40,8 @@ def folder(tmp_path: Path) -> Path:
 def _trace(model: Path, out: Path, **options: Any) -> dict[str, np.ndarray[Any, Any]]:
     given = {"clean": CLEAN, "corrupt": CORRUPT, "favorable": [" Yes"], "unfavorable": [" No"], **options}
     trace(model=model, out=out, **given)
+    if out.suffix == ".json":
+        return dict(json.loads(out.read_text()))
     with np.load(out, allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -92,9 +100,25 @@ def test_texts_are_tokenized_as_given_unless_asked_otherwise(folder: Path, tmp_p
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"corrupt": "A loan. Answer:"}, InvalidTrace, r"the clean prompt has \d+ tokens and the corrupt one \d+"),
+        ({"corrupt": "A loan. Answer:"}, InvalidTrace, r"one prompt has \d+ tokens and the other \d+"),
         ({"corrupt": CLEAN}, InvalidTrace, "the same tokens"),
         ({"sites": "resid_pre,soul"}, InvalidTrace, "soul"),
+        ({"at": ["z.L9.decision"]}, InvalidTrace, "z needs a head"),
+        ({"at": ["mlp_out.L7.cue"]}, InvalidTrace, "the model has 3 layers"),
+        ({"at": ["mlp_out.L1.t0"]}, InvalidTrace, "cannot change the decision"),
+        ({"at": ["mlp_out.L2.cue"]}, InvalidTrace, "cannot change the decision"),
+        ({"at": ["mlp_out.L1.before + attn_out.L0.t1"]}, InvalidTrace, "cannot change the decision"),
+        ({"at": ["mlp_out.L1.t99"]}, InvalidTrace, "tokens 99 to 99"),
+        ({"at": ["mlp_out.L1.soul"]}, InvalidTrace, "'soul' is not declared"),
+        ({"at": ["mlp_out.L1"]}, InvalidTrace, "names no site"),
+        ({"window": 4}, InvalidTrace, "a window of 4 layers"),
+        ({"corruption": "mean"}, InvalidTrace, "--other"),
+        ({"corruption": "soul"}, InvalidTrace, "soul"),
+        ({"direction": "up"}, InvalidTrace, "up"),
+        ({"value": "scale:1", "sites": "z"}, InvalidTrace, "changes nothing"),
+        ({"value": "double"}, InvalidTrace, "names no value"),
+        ({"part": "neurons:a"}, InvalidTrace, "whole numbers"),
+        ({"losses": True}, InvalidTrace, "single cells"),
         ({"clean": "", "corrupt": ""}, InvalidPairs, "no tokens"),
     ],
 )
@@ -104,6 +128,151 @@ def test_bad_input_is_named_and_leaves_no_file(
     with pytest.raises(error, match=words):
         _trace(folder, tmp_path / "effects.npz", **options)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def _labels(subject: Subject) -> LabelTokens:
+    ids = (subject.tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in (" Yes", " No"))
+    favorable, unfavorable = ((token,) for token in ids)
+    return LabelTokens.single(favorable=favorable, unfavorable=unfavorable)
+
+
+def test_named_cells_windows_and_joint_sets_equal_plain_hooks(folder: Path, tmp_path: Path) -> None:
+    names = ["mlp_out.L0-1.cue", "z.L1.2.decision + attn_out.L0.t5-6", "neurons.L1.after", "q.L2.1.decision"]
+    found = _trace(folder, tmp_path / "cells.npz", at=names, direction="noise", losses=True)
+    subject = load_subject(folder, device="cpu")
+    clean, corrupt = found["clean_tokens"].tolist(), found["corrupt_tokens"].tolist()
+    last = (len(clean) - 1,)
+    differing = tuple(at for at, (one, other) in enumerate(zip(clean, corrupt, strict=True)) if one != other)
+    cue, after = tuple(range(differing[0], differing[-1] + 1)), tuple(range(differing[-1] + 1, last[0]))
+    sets = [
+        [Exchange(SiteKind.MLP_OUT, layer, None, cue, cue) for layer in (0, 1)],
+        [Exchange(SiteKind.Z, 1, 2, last, last), Exchange(SiteKind.ATTN_OUT, 0, None, (5, 6), (5, 6))],
+        [Exchange(SiteKind.NEURONS, 1, None, after, after)],
+        [Exchange(SiteKind.Q, 2, 1, last, last)],
+    ]
+    for number, each in enumerate(sets):
+        values = [(exchange, naive.activation(subject, corrupt, exchange)) for exchange in each]
+        rows = naive.all_logits(subject, clean, values)
+        assert found["cells"][number] == pytest.approx(naive.decision(rows[-1], *_labels(subject)), abs=1e-4)
+        expected = rows.log_softmax(1)[torch.arange(last[0]), clean[1:]]
+        np.testing.assert_allclose(found["cells.next_token_log_p"][number], expected, atol=1e-4)
+
+
+def test_both_directions_give_direct_and_indirect_effects(folder: Path, tmp_path: Path) -> None:
+    options = {"sites": "mlp_out", "positions": "cue,decision", "window": 2}
+    found = _trace(folder, tmp_path / "both.npz", direction="both", **options)
+    alone = {way: _trace(folder, tmp_path / "one.npz", direction=way, **options) for way in Direction}
+    for direction in Direction:
+        np.testing.assert_array_equal(found[f"{direction}.mlp_out"], alone[direction]["mlp_out"])
+    assert found["total"] == pytest.approx(found["corrupt"] - found["clean"], abs=1e-6)
+    np.testing.assert_allclose(found["indirect.mlp_out"], found["noise.mlp_out"] - found["clean"], atol=1e-6)
+    np.testing.assert_allclose(found["direct.mlp_out"], found["denoise.mlp_out"] - found["clean"], atol=1e-6)
+    assert found["direct.mlp_out"].shape == (2, 2)
+
+
+def test_prompts_of_unequal_length_are_traced_by_segment(folder: Path, tmp_path: Path) -> None:
+    corrupt = "The applicant asks for a very fair loan. Answer:"
+    found = _trace(folder, tmp_path / "a.npz", sites="resid_pre,z", corrupt=corrupt, positions="after,decision")
+    assert found["resid_pre"].shape == (3, 2)
+    assert found["resid_pre"][2, 1] == pytest.approx(float(found["clean"]), abs=2)
+    whole = _trace(folder, tmp_path / "b.npz", at=["resid_post.L2.decision"], corrupt=corrupt)
+    assert whole["cells"][0] == pytest.approx(float(found["clean"]), abs=1e-5)
+
+
+def test_noise_is_restored_as_the_mean_of_its_draws(folder: Path, tmp_path: Path) -> None:
+    options = {"sites": "resid_pre", "corrupt": None, "corruption": "gaussian", "corrupted": "t3-4"}
+    mean = _trace(folder, tmp_path / "mean.npz", draws=2, seed=4, **options)
+    single = [_trace(folder, tmp_path / "one.npz", seed=seed, **options) for seed in (4, 5)]
+    for name in ("resid_pre", "corrupt", "clean"):
+        np.testing.assert_allclose(mean[name], (single[0][name] + single[1][name]) / 2, atol=1e-5)
+    restored = _trace(folder, tmp_path / "all.npz", positions="all", **options)
+    np.testing.assert_allclose(restored["resid_pre"][:, 0], float(restored["clean"]), atol=1e-4)
+
+
+@pytest.mark.parametrize("corruption", ["zero", "mean", "positional_mean", "resample"])
+def test_ablations_equal_plain_hooks(folder: Path, tmp_path: Path, corruption: str) -> None:
+    found = _trace(
+        folder,
+        tmp_path / "a.npz",
+        sites="mlp_out",
+        positions="t5",
+        corruption=corruption,
+        corrupted="t5",
+        other=[CORRUPT],
+        direction="noise",
+    )
+    subject = load_subject(folder, device="cpu")
+    clean, other = found["clean_tokens"].tolist(), subject.tokenizer(CORRUPT, add_special_tokens=False)["input_ids"]
+    for layer in range(2):
+        everywhere = tuple(range(len(clean)))
+        site = Exchange(SiteKind.MLP_OUT, layer, None, (5,), everywhere)
+        one, two = (naive.activation(subject, ids, site) for ids in (clean, other))
+        values = {
+            "zero": one[5] * 0,
+            "mean": torch.cat([one, two]).mean(0),
+            "positional_mean": (one[5] + two[5]) / 2,
+            "resample": two[5],
+        }
+        expected = naive.decision(naive.logits(subject, clean, [(site, values[corruption])]), *_labels(subject))
+        assert found["mlp_out"][layer, 0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_steering_needs_one_prompt_alone(folder: Path, tmp_path: Path) -> None:
+    vector = torch.linspace(-1, 1, 32)
+    save_file({"vector": vector}, tmp_path / "vector.safetensors")
+    value = f"add:{tmp_path / 'vector.safetensors'}"
+    found = _trace(folder, tmp_path / "a.json", corrupt=None, at=["resid_pre.L1.all"], value=value)
+    subject = load_subject(folder, device="cpu")
+    clean = found["clean_tokens"]
+    everywhere = tuple(range(len(clean)))
+    site = Exchange(SiteKind.RESID_PRE, 1, None, everywhere, everywhere)
+    rows = naive.changed_logits(subject, clean, [(site, lambda rows: rows + vector)])
+    expected = naive.decision(rows, *_labels(subject))
+    assert found["cells"] == [pytest.approx(expected, abs=1e-4)]
+
+
+def test_a_stopped_trace_goes_on_where_it_was(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "CELLS_AT_ONCE", 8)
+    undisturbed = _trace(folder, tmp_path / "whole.npz", sites="resid_pre,z", readouts=True)
+    measured: list[int] = []
+    real = sweep.read_together
+
+    def stop_at_the_third(*args: Any, **options: Any) -> Any:
+        measured.append(len(args[3]))
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(sweep, "read_together", stop_at_the_third)
+    with pytest.raises(typer.Exit) as stopped:
+        _trace(folder, tmp_path / "a.npz", sites="resid_pre,z", readouts=True)
+    assert stopped.value.exit_code == 130
+    assert not (tmp_path / "a.npz").exists()
+    found = _trace(folder, tmp_path / "a.npz", sites="resid_pre,z", readouts=True)
+    cells = sum(undisturbed[kind].size for kind in ("resid_pre", "z"))
+    assert sum(measured) - 8 == cells  # the stopped chunk was begun twice, those before it once
+    assert {name: cells.tobytes() for name, cells in found.items()} == {
+        name: cells.tobytes() for name, cells in undisturbed.items()
+    }
+    assert not list(tmp_path.glob(".*.cells"))
+
+
+def test_other_terms_do_not_take_kept_cells(folder: Path, tmp_path: Path) -> None:
+    one, again, other = (
+        Kept.beside(tmp_path / "a.npz", model=folder, terms={"direction": direction})
+        for direction in ("noise", "noise", "denoise")
+    )
+    assert one == again != other
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_maps_and_the_lens_are_drawn(folder: Path, tmp_path: Path, ending: str) -> None:
+    picture = tmp_path / f"maps.{ending}"
+    found = _trace(folder, tmp_path / "a.npz", sites="resid_pre,z", lens=True, picture=picture, direction="both")
+    assert found["lens.clean.d"].shape == (4, len(found["clean_tokens"]))
+    assert found["lens.clean.d"][-1, -1] == pytest.approx(float(found["clean"]), abs=1e-4)
+    content = picture.read_bytes()
+    assert b"resid_pre, noise" in content if ending == "svg" else content.startswith(b"\x89PNG")
 
 
 def test_a_place_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) -> None:
