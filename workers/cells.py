@@ -89,7 +89,7 @@ def load(session: ReadSession, run_id: str) -> RunCells:
     )
     shards = tuple(
         StoredShard(shard, Trace(trace.payload), trace.measured, trace.digest)
-        for shard, trace in session.execute(query).tuples()
+        for shard, trace in session.execute(query)
     )
     return RunCells(run.plan.content, pairsets.load(session, session.get_one(PairSetRow, run.plan.pair_set_id)), shards)
 

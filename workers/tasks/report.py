@@ -37,16 +37,19 @@ from workers.tasks.base import alone, task
 
 @task(Task.REPORT, of_run=True)
 def report(run_id: str) -> None:
-    """Render the run's documents and pack its bundle, unless they are there or somebody is at it.
+    """Render the run's documents and pack its bundle."""
+    issue(runtime(), run_id, signing_key())
 
-    A completed run gets a new edition if something was put on record since the last one.
+
+def issue(worker: Runtime, run_id: str, key: SigningKey | None) -> None:
+    """Make the run's next edition, unless it is there or somebody is at it.
+
+    A completed run gets a new one only if something was put on record since the last.
     """
-    worker = runtime()
     with alone(worker, run_id) as session:
         if session is None or session.get_one(RunRow, run_id).state not in _REPORTED:
             return
         cells = load(session, run_id)
-        key = signing_key()
         evidence = gather(session, run_id, cells).model_copy(update={"signing": key.described() if key else None})
         records = digest(evidence.model_copy(update={"editions": ()}))
         last = session.scalars(bundles(run_id).limit(1)).first()

@@ -17,7 +17,7 @@ from audit_service.domain.generation import generate
 from audit_service.domain.judgement import judge
 from audit_service.domain.pairs import Pair, PairKind, PairSet
 from audit_service.domain.plan import Direction, ModelIdentity, PairSetIdentity, Plan, Shard, ShardKind
-from audit_service.domain.results import Result
+from audit_service.domain.results import Judgement, Result
 from audit_service.domain.shards import shards, traced_pairs
 from audit_service.domain.sites import Site
 from audit_service.domain.trace import Control, DecisionCells, EffectCells, Measured, Trace
@@ -34,6 +34,17 @@ CONTROLS = tuple(
         ("full patch equals the donor", 6.0e-7),
         ("row alone equals row in a batch", 7.2e-7),
     )
+)
+
+
+MEASURED = Measured(
+    device="cpu",
+    dtype="float32",
+    torch="2.13.0",
+    transformers="5.23.0",
+    threads=2,
+    attention="eager",
+    controls=CONTROLS,
 )
 
 
@@ -90,14 +101,7 @@ def make_audit(
     audit = audit or example()
     pair_set = pair_set or generate(audit.behavior)
     plan = make_plan(audit, pair_set, layers=layers, heads=heads)
-    rng = np.random.default_rng(7)
-    decisions = _decisions(plan, pair_set, gap, rng)
-    effects = [
-        _effects(plan, form.name, direction, traced_pairs(plan, pair_set, form.name), decisions, rng)
-        for form in audit.behavior.forms
-        for direction in plan.tracing.directions
-    ]
-    traces = {shard: _trace(shard, decisions, effects) for shard in shards(plan, pair_set)}
+    judgement, traces = traced(plan, pair_set, gap=gap)
     evidence = Evidence(
         run=RunFacts(
             id="0b9c7f52-6f0e-4a52-9f4c-2f1d6a7e9b10",
@@ -109,14 +113,33 @@ def make_audit(
         ),
         plan=plan,
         pair_set=pair_set,
-        judgement=judge(plan, decisions, effects, CONTROLS),
+        judgement=judgement,
         cue_tokens=_cue_tokens(plan),
-        measured=(_measured(),),
+        measured=(MEASURED,),
         shards=tuple(_record(shard, trace) for shard, trace in traces.items()),
         model_verified=True,
         events=_events(),
     )
     return Audit(evidence, {shard.key: trace.payload for shard, trace in traces.items()})
+
+
+class Traced(NamedTuple):
+    """Invented cells of a plan's shards, and what the real judge says of them."""
+
+    judgement: Judgement
+    traces: dict[Shard, Trace]
+
+
+def traced(plan: Plan, pair_set: PairSet, *, gap: float = 0.35) -> Traced:
+    rng = np.random.default_rng(7)
+    decisions = _decisions(plan, pair_set, gap, rng)
+    effects = [
+        _effects(plan, form.name, direction, traced_pairs(plan, pair_set, form.name), decisions, rng)
+        for form in plan.behavior.forms
+        for direction in plan.tracing.directions
+    ]
+    traces = {shard: _trace(shard, decisions, effects) for shard in shards(plan, pair_set)}
+    return Traced(judge(plan, decisions, effects, CONTROLS), traces)
 
 
 def _trace(shard: Shard, decisions: DecisionTable, effects: Sequence[EffectTable]) -> Trace:
@@ -187,18 +210,6 @@ def _share(site: Site, layers: int) -> float:
 def _cue_tokens(plan: Plan) -> dict[str, int]:
     cues = [c for a in plan.behavior.attributes for strata in a.groups.values() for cs in strata.values() for c in cs]
     return {cue: 1 + len(cue) // 4 for cue in cues}
-
-
-def _measured() -> Measured:
-    return Measured(
-        device="cpu",
-        dtype="float32",
-        torch="2.13.0",
-        transformers="5.23.0",
-        threads=2,
-        attention="eager",
-        controls=CONTROLS,
-    )
 
 
 def _record(shard: Shard, trace: Trace) -> ShardRecord:
