@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from audit_service import problems
@@ -17,6 +17,10 @@ from audit_service.errors import DatabaseDown
 from audit_service.events.endpoints import router as events
 from audit_service.findings.endpoints import router as findings
 from audit_service.health.endpoints import router as health
+from audit_service.identity.authentication import authorise
+from audit_service.identity.endpoints import open_calls
+from audit_service.identity.endpoints import router as identity
+from audit_service.identity.limits import Limiter
 from audit_service.library.endpoints import router as library
 from audit_service.metrics.endpoints import router as metrics
 from audit_service.pairsets.endpoints import router as pairsets
@@ -28,11 +32,12 @@ DESCRIPTION = """
 Causal bias audits of decision models, with evidence an auditor can re-perform:
 register a model, a behavior and pairs; plan; run; read the verdict; download the report.
 
+Every call but signing in carries a token as `Authorization: Bearer …`; its role decides what it may do.
 Errors are RFC 9457 problem documents whose `remedy` says what to do. Lists are paged: send `next` as `cursor`.
 Creating requests take an `Idempotency-Key`.
 """
 
-ROUTERS = (registry, library, behaviors, metrics, pairsets, plans, runs, events, findings, reports)
+ROUTERS = (registry, library, behaviors, metrics, pairsets, plans, runs, events, findings, reports, identity)
 
 
 class Api(FastAPI):
@@ -53,8 +58,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises:
         DatabaseDown: the settings name no database; `audit-service serve` starts one then.
     """
-    url = (settings or get_settings()).database_url
-    if url is None:
+    settings = settings or get_settings()
+    if settings.database_url is None:
         raise DatabaseDown(
             "No database is named.", remedy="Start the API with `audit-service serve`, or set AUDIT_DATABASE_URL."
         )
@@ -67,12 +72,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         max_body_size=LARGEST_BODY,
         responses=problems.responses(422, 500, 503),
     )
-    app.state.database = Database(url)
+    app.state.settings = settings
+    app.state.database = Database(settings.database_url)
+    app.state.limiter = Limiter(settings.broker_url)
     problems.install(app)
-    v1 = APIRouter(prefix="/v1")
     for router in ROUTERS:
-        v1.include_router(router)
-    app.include_router(v1)
+        app.include_router(
+            router, prefix="/v1", dependencies=[Depends(authorise)], responses=problems.responses(401, 403, 429)
+        )
+    app.include_router(open_calls, prefix="/v1", responses=problems.responses(429))
     app.include_router(health)
     return app
 

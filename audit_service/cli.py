@@ -57,7 +57,8 @@ def up() -> None:
     from audit_service import processes  # noqa: PLC0415
 
     with processes.surroundings() as settings, processes.everything(settings) as machine:
-        _say(f"audit-service answers at {machine.url} (documentation: {machine.url}/docs)")
+        _say(f"audit-service answers at {machine.address.url} (documentation: {machine.address.url}/docs)")
+        _say(f"Commands on this machine use the administrator's token in {settings.data_dir / 'token'}.")
         _say(f"Logs lie in {settings.data_dir}. Ctrl-C stops everything.")
         with suppress(KeyboardInterrupt):
             Event().wait()

@@ -6,7 +6,13 @@ AuditError
 │   ├── InvalidBehavior            a behavior that contradicts itself or the tokenizer
 │   ├── InvalidPairs               a pair file with bad rows (each is named)
 │   └── InvalidTrace               sites, positions or prompts the engine cannot honour
+├── Unauthenticated           401  nobody knows who asks
+├── Forbidden                 403  the caller may not do this
 ├── NotFound                  404
+├── Gone                      410  it was there and is no more
+├── Outdated                  412  it was changed meanwhile
+├── Unconditional             428  a change must say of what
+├── TooManyRequests           429
 ├── Conflict                  409  the present state does not allow it
 │   ├── ModelChanged               files differ from the registered digest
 │   └── ControlFailed              a control of the method failed: the run stops
@@ -64,9 +70,43 @@ class InvalidTrace(InvalidInput):
     title = "The trace cannot be computed as asked"
 
 
+class Unauthenticated(AuditError):
+    status = 401
+    title = "Who asks is not known"
+
+
+class Forbidden(AuditError):
+    status = 403
+    title = "Not allowed"
+
+
 class NotFound(AuditError):
     status = 404
     title = "Not found"
+
+
+class Gone(AuditError):
+    status = 410
+    title = "No longer available"
+
+
+class Outdated(AuditError):
+    status = 412
+    title = "Changed meanwhile"
+
+
+class Unconditional(AuditError):
+    status = 428
+    title = "The change does not say what it changes"
+
+
+class TooManyRequests(AuditError):
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, message: str, *, remedy: str, retry_after_s: int) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_s = retry_after_s
 
 
 class Conflict(AuditError):

@@ -10,6 +10,15 @@ from audit_service.errors import InvalidInput, StorageFull
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner reads, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600)
+    part.write_text(text)
+    part.replace(path)
+
+
 def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write beside the target and move into place; folders on the way are made. Content may come in pieces.
 

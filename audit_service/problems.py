@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 from audit_service.db.handles import translate
-from audit_service.errors import AuditError, InvalidInput, NotFound
+from audit_service.errors import AuditError, InvalidInput, NotFound, TooManyRequests
 
 log = logging.getLogger(__name__)
 
@@ -72,16 +72,24 @@ def responses(*statuses: int, existing: type[BaseModel] | None = None) -> dict[i
     return described
 
 
+CHANGES = (412, 428)
+"""What a change can answer that must name the state it changes."""
 WITH_BODY = (400, 413)
 """What any call with a body can answer."""
 
 _DESCRIPTIONS = {
     400: "The body cannot be read.",
+    401: "No token, or one that is unknown, expired or revoked.",
+    403: "The token's role or scopes do not allow it.",
     404: "There is no such thing.",
     405: "The path does not know this method.",
     409: "The present state does not allow it.",
+    410: "It was there and is no more.",
+    412: "It was changed meanwhile; the ETag is another.",
     413: "The body is too large.",
     422: "The input cannot be used; `errors` names each field or row.",
+    428: "`If-Match` is missing.",
+    429: "Too many requests; `Retry-After` says when to come back.",
     500: "A mistake of the service.",
     503: "A part of the service is down.",
 }
@@ -115,9 +123,13 @@ def _answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResp
     return JSONResponse(jsonable_encoder(problem), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
+
+
 def _audit_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, AuditError)  # noqa: S101 - Starlette types all handlers alike
-    return _answer(problem_of(error), {"Retry-After": "5"} if error.status == 503 else None)
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, TooManyRequests) else {}
+    return _answer(problem_of(error), _HEADERS.get(error.status, {}) | headers)
 
 
 def _validation_error(_: Request, error: Exception) -> JSONResponse:

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
 
@@ -14,9 +14,11 @@ import psutil
 import uvicorn
 
 from audit_service import dispatch, embedded
+from audit_service.client import Client
 from audit_service.db.migrating import assert_current, migrate
 from audit_service.embedded.processes import Child, start, wait_until
 from audit_service.errors import Conflict, Unavailable
+from audit_service.files import write_secret
 from audit_service.settings import Settings, get_settings
 
 START_SECONDS = 60
@@ -53,11 +55,20 @@ def beat() -> None:
 
 
 def serve(settings: Settings, *, say: Callable[[str], None]) -> None:
-    """Answer HTTP until interrupted; others on this machine find the address through a file."""
+    """Answer HTTP until interrupted; others on this machine find the address through a file.
+
+    The first start makes an administrator, whose token the commands of this data directory find there.
+    """
     # The API's imports take a second that the other commands need not wait for.
     from audit_service.app import create_app  # noqa: PLC0415
+    from audit_service.identity import bootstrap  # noqa: PLC0415
 
-    config = uvicorn.Config(create_app(), log_level="warning", timeout_graceful_shutdown=3)
+    app = create_app()
+    if made := bootstrap.first_administrator(app.state.database):
+        keep_token(settings, made.text)
+        say(f"This is the first start: the token of the administrator {bootstrap.FIRST_EMAIL} lies in")
+        say(f"{_token_file(settings)}; commands on this data directory find it there.")
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
     config.host, config.port = settings.host, settings.port
     try:
         listening = config.bind_socket()
@@ -65,11 +76,11 @@ def serve(settings: Settings, *, say: Callable[[str], None]) -> None:
         raise Conflict(
             f"Port {settings.port} on {settings.host} is in use.", remedy="Set AUDIT_PORT to another, or to 0 for any."
         ) from error
-    address = Address(f"http://{settings.host}:{listening.getsockname()[1]}", os.getpid())
+    url = f"http://{settings.host}:{listening.getsockname()[1]}"
     file = _address_file(settings)
     file.parent.mkdir(parents=True, exist_ok=True)  # with servers of the user's own, nobody has made it yet
-    file.write_text(json.dumps({"url": address.url, "pid": address.pid}))
-    say(f"audit-service answers at {address.url} (documentation: {address.url}/docs)")
+    file.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    say(f"audit-service answers at {url} (documentation: {url}/docs)")
     try:
         uvicorn.Server(config).run(sockets=[listening])
     finally:
@@ -82,16 +93,26 @@ class Address:
 
     url: str
     pid: int
+    token: str | None = field(default=None, repr=False)
+    """The administrator's, if the data directory holds it."""
 
 
 def running(settings: Settings) -> Address | None:
     """The API that runs on this data directory, if one does and answers."""
     try:
-        address = Address(**json.loads(_address_file(settings).read_text()))
+        address = Address(**json.loads(_address_file(settings).read_text()), token=kept_token(settings))
         alive = psutil.pid_exists(address.pid) and httpx.get(f"{address.url}/healthz", timeout=5).is_success
     except (FileNotFoundError, json.JSONDecodeError, TypeError, httpx.TransportError):
         return None
     return address if alive else None
+
+
+def connect(settings: Settings) -> Client | None:
+    """A client of the service that the settings name, or else of the one that runs on this data directory."""
+    if settings.api_url:
+        return Client(settings.api_url)  # the token of this machine is nobody else's business
+    address = running(settings)
+    return None if address is None else Client(address.url, token=address.token)
 
 
 @contextmanager
@@ -121,7 +142,7 @@ class Machine:
         self._settings = settings
         self._environment = os.environ | {"AUDIT_PORT": str(port)}
         self._children: dict[str, Child] = {}
-        self.url = ""
+        self.address = Address("", 0)
         """Where the API answers, once it does."""
 
     def start(self) -> None:
@@ -134,8 +155,10 @@ class Machine:
             self._start(name)
         self._await("api", lambda: running(self._settings) is not None)
         self._await("worker", lambda: bool(dispatch.celery().control.ping(timeout=0.5)))
-        address = running(self._settings)
-        self.url = address.url if address else ""
+        self.address = running(self._settings) or self.address
+
+    def client(self) -> Client:
+        return Client(self.address.url, token=self.address.token)
 
     def stop(self) -> None:
         """End them, the API last, so that what is still saved is seen."""
@@ -169,6 +192,26 @@ class Machine:
 
 
 COMMANDS = {"api": "serve", "worker": "worker", "beat": "beat"}
+
+
+def keep_token(settings: Settings, token: str) -> None:
+    """Write the administrator's token where this user's commands find it and nobody else does."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    write_secret(_token_file(settings), token)
+
+
+def kept_token(settings: Settings) -> str | None:
+    """The token that is set, or else the administrator's of the data directory, if it holds one."""
+    if settings.token is not None:
+        return settings.token.get_secret_value()
+    try:
+        return _token_file(settings).read_text().strip()
+    except FileNotFoundError:
+        return None
+
+
+def _token_file(settings: Settings) -> Path:
+    return settings.data_dir / "token"
 
 
 def _address_file(settings: Settings) -> Path:

@@ -75,20 +75,19 @@ def run_file(file: Path, *, out_dir: Path, wait: bool, console: Console) -> RunS
 @contextmanager
 def service(settings: Settings, *, wait: bool, console: Console) -> Iterator[Client]:
     """The service that is named or running; otherwise one that lives as long as this command."""
-    address = processes.running(settings)
-    url = settings.api_url or (address.url if address else None)
     with ExitStack() as stack:
-        if url is None and not wait:
+        client = processes.connect(settings)
+        if client is None and not wait:
             raise Conflict(
                 "No service is running that the run could be left to.",
                 remedy="Start `audit-service up` in another terminal, or set AUDIT_API_URL.",
             )
-        if url is None:
+        if client is None:
             with console.status("Starting database, broker, API and worker"):
                 found = stack.enter_context(processes.surroundings())
-                url = stack.enter_context(processes.everything(found, port=0)).url
+                client = stack.enter_context(processes.everything(found, port=0)).client()
             stack.callback(console.print, "Stopping what was started for this run", style="dim")
-        yield stack.enter_context(Client(url))
+        yield stack.enter_context(client)
 
 
 def make_plan(client: Client, file: Path, audit: AuditFile, console: Console) -> PlanRecord:

@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import limits
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -33,6 +34,21 @@ class Settings(BaseSettings):
     port: int = Field(default=8321, ge=0, le=65535)
     """0 takes any free port."""
 
+    token: SecretStr | None = None
+    """What commands show to the service; none means the administrator's token that the data directory may hold."""
+    session_hours: float = Field(default=12.0, gt=0)
+    """How long a sign-in lasts."""
+    login_limit: str = "10/minute"
+    """Sign-ins that one address may try, and that may be tried for one account."""
+    api_limit: str = "1200/minute"
+    """Requests that one token may send."""
+    public_url: str | None = None
+    """The service's address as people's browsers see it; an OpenID provider sends them back there."""
+    oidc_issuer: str | None = None
+    """An OpenID provider that people sign in with; none leaves them their passwords."""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr | None = None
+
     shard_lease_s: float = Field(default=20.0, gt=0)
     """A worker that was not heard of for so long has lost its shard to the others."""
     report_languages: tuple[Literal["en", "zh-Hant"], ...] = ("en",)
@@ -59,6 +75,15 @@ class Settings(BaseSettings):
         if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
             raise ValueError("the database must be Postgres: postgresql://user:password@host:port/name")
         return f"postgresql+psycopg://{rest}"
+
+    @field_validator("login_limit", "api_limit")
+    @classmethod
+    def _a_rate(cls, value: str) -> str:
+        try:
+            limits.parse(value)
+        except ValueError as error:
+            raise ValueError("a rate is written like 10/minute or 1200/hour") from error
+        return value
 
     @field_validator("broker_url")
     @classmethod

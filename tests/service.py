@@ -20,6 +20,8 @@ from audit_service import dispatch
 from audit_service.app import create_app
 from audit_service.client import Client
 from audit_service.db.handles import Database
+from audit_service.identity import bootstrap
+from audit_service.identity.bootstrap import FIRST_ORGANISATION
 from audit_service.settings import get_settings
 from tests.examples import loan_denial
 
@@ -43,15 +45,29 @@ def app(_surroundings: None) -> Iterator[FastAPI]:
 
 
 @pytest.fixture
-def api(app: FastAPI) -> Iterator[TestClient]:
-    with TestClient(app, raise_server_exceptions=False) as client:
+def token(app: FastAPI) -> str:
+    """The administrator's of the first organisation."""
+    made = bootstrap.first_administrator(app.state.database)
+    assert made is not None
+    return made.text
+
+
+@pytest.fixture
+def api(app: FastAPI, token: str) -> Iterator[TestClient]:
+    """The API as the administrator sees it."""
+    with TestClient(app, raise_server_exceptions=False, headers=bearer(token)) as client:
         yield client
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.fixture
 def database(app: FastAPI) -> Database:
+    """The database as the first organisation sees it."""
     handle: Database = app.state.database
-    return handle
+    return handle.acting_for(FIRST_ORGANISATION)
 
 
 @pytest.fixture
@@ -68,8 +84,8 @@ def url(app: FastAPI) -> Iterator[str]:
 
 
 @pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    with Client(url) as client:
+def client(url: str, token: str) -> Iterator[Client]:
+    with Client(url, token=token) as client:
         yield client
 
 

@@ -6,6 +6,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 
 from audit_service.border.transactions import Reading
+from tests.service import bearer
 
 
 def is_problem(answer: Any, status: int) -> None:
@@ -66,7 +67,7 @@ def test_a_body_that_is_too_large_is_refused(api: TestClient) -> None:
 
 
 def test_our_own_mistakes_are_logged_and_tell_nothing_to_the_outside(
-    app: FastAPI, caplog: pytest.LogCaptureFixture
+    app: FastAPI, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     @app.get("/broken")
     def broken() -> None:
@@ -76,7 +77,7 @@ def test_our_own_mistakes_are_logged_and_tell_nothing_to_the_outside(
     def wrong(session: Reading) -> None:
         session.execute(text("secret SELECT"))
 
-    with TestClient(app, raise_server_exceptions=False) as api:
+    with TestClient(app, raise_server_exceptions=False, headers=bearer(token)) as api:
         for path in ("/broken", "/wrong"):
             answer = api.get(path)
             is_problem(answer, 500)

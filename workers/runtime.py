@@ -2,13 +2,14 @@
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from audit_service.db.base import Owned
 from audit_service.db.handles import Database
 from audit_service.domain.plan import ModelIdentity
-from audit_service.errors import DatabaseDown
+from audit_service.errors import DatabaseDown, NotFound
 from audit_service.registry.inspection import verify_unchanged
 from audit_service.settings import get_settings
 from workers.engine.loading import load_subject
@@ -23,6 +24,17 @@ class Runtime:
     """ "worker:<host>:<process id>" """
     database: Database
     models: "Models"
+
+    def of(self, table: type[Owned], row_id: str) -> "Runtime":
+        """The process at work for the organisation of a row: it sees and writes no other's.
+
+        Raises:
+            NotFound: the row is not there.
+        """
+        with self.database.reading() as session:
+            if (row := session.get(table, row_id)) is None:
+                raise NotFound(f"There is no {table.__name__} {row_id}.", remedy="It may have been removed.")
+        return replace(self, database=self.database.acting_for(row.organisation_id))
 
 
 class Models:

@@ -13,6 +13,7 @@ from audit_service.db.base import Ensured
 from audit_service.db.handles import WriteSession
 from audit_service.db.tables import IdempotencyRow
 from audit_service.errors import Conflict
+from audit_service.identity.authentication import Caller
 
 A = TypeVar("A", bound=Answer)
 
@@ -24,6 +25,7 @@ class Once:
     key: str | None
     route: str
     request_digest: str
+    organisation_id: str
     response: Response
 
     def answer(self, session: WriteSession, kind: type[A], make: Callable[[], Ensured[Any]]) -> A:
@@ -37,18 +39,23 @@ class Once:
         answer = kind.of(made.row)
         self.response.status_code = 201 if made.is_new else 200
         if self.key is not None:
-            claim = session.get_one(IdempotencyRow, (self.key, self.route))
+            claim = session.get_one(IdempotencyRow, (self.organisation_id, self.key, self.route))
             claim.status, claim.body = self.response.status_code, answer.model_dump(mode="json")
         return answer
 
     def _is_first(self, session: WriteSession) -> bool:
         claim = insert(IdempotencyRow).values(
-            key=self.key, route=self.route, request_digest=self.request_digest, status=0, body={}
+            organisation_id=self.organisation_id,
+            key=self.key,
+            route=self.route,
+            request_digest=self.request_digest,
+            status=0,
+            body={},
         )
         return session.execute(claim.on_conflict_do_nothing().returning(IdempotencyRow.key)).first() is not None
 
     def _former(self, session: WriteSession, kind: type[A]) -> A:
-        former = session.get_one(IdempotencyRow, (self.key, self.route))
+        former = session.get_one(IdempotencyRow, (self.organisation_id, self.key, self.route))
         if former.request_digest != self.request_digest:
             raise Conflict(
                 f"The idempotency key {self.key!r} was used for another request.",
@@ -61,6 +68,7 @@ class Once:
 async def _once(
     request: Request,
     response: Response,
+    caller: Caller,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -77,6 +85,7 @@ async def _once(
         key=idempotency_key,
         route=f"{request.method} {request.url.path}",
         request_digest=hashlib.sha256(asked).hexdigest(),
+        organisation_id=caller.organisation_id,
         response=response,
     )
 

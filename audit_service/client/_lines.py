@@ -4,7 +4,7 @@ The blocking line has asynchronous methods that wait for nothing; ``_modes.py`` 
 """
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 import anyio
@@ -34,8 +34,8 @@ class Line(Protocol):
 
 
 class BlockingLine:
-    def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=SECONDS)
+    def __init__(self, url: str, *, headers: Mapping[str, str]) -> None:
+        self.http = httpx.Client(base_url=url, timeout=SECONDS, headers=headers)
 
     async def send(self, request: httpx.Request, *, stream: bool) -> httpx.Response:
         answer = self.http.send(request, stream=stream)
@@ -59,8 +59,8 @@ class BlockingLine:
 
 
 class WaitingLine:
-    def __init__(self, url: str) -> None:
-        self.http = httpx.AsyncClient(base_url=url, timeout=SECONDS)
+    def __init__(self, url: str, *, headers: Mapping[str, str]) -> None:
+        self.http = httpx.AsyncClient(base_url=url, timeout=SECONDS, headers=headers)
 
     async def send(self, request: httpx.Request, *, stream: bool) -> httpx.Response:
         answer = await self.http.send(request, stream=stream)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import DateTime, Dialect, Enum, MetaData, TypeDecorator, Uuid, func
+from sqlalchemy import DateTime, Dialect, Enum, ForeignKey, MetaData, TypeDecorator, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -49,6 +49,25 @@ class Identified:
 
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=func.now())
+
+
+class Owned:
+    """A row of one organisation: the one that the transaction acts for, unless it is said.
+
+    Sessions and Postgres both hide it from transactions that act for another; see ``db.handles``.
+    """
+
+    organisation_id: Mapped[str] = mapped_column(
+        Id, ForeignKey("organisations.id"), server_default=text("audit_organisation()")
+    )
+
+
+class Offered:
+    """A row of one organisation, or of none and then seen by all."""
+
+    organisation_id: Mapped[str | None] = mapped_column(
+        Id, ForeignKey("organisations.id"), server_default=text("audit_organisation()")
+    )
 
 
 class Ensured(NamedTuple, Generic[R]):

@@ -26,6 +26,7 @@ from audit_service.embedded._identity import Identity, present_identity
 from audit_service.embedded._postgres import DATABASE, USER, start_postgres
 from audit_service.embedded.processes import free_port
 from audit_service.errors import StorageFull, Unavailable
+from audit_service.files import write_secret
 from audit_service.settings import Settings
 
 _JOIN_SECONDS = 90
@@ -142,23 +143,14 @@ def _read_state(folder: Path) -> _State | None:
 
 
 def _write_state(folder: Path, state: _State) -> None:
-    _write(folder / "services.json", json.dumps(asdict(state)))
+    write_secret(folder / "services.json", json.dumps(asdict(state)))
 
 
 def _password(folder: Path) -> str:
     file = folder / "password"
     if not file.exists():
-        _write(file, secrets.token_urlsafe(32))
+        write_secret(file, secrets.token_urlsafe(32))
     return file.read_text()
-
-
-def _write(file: Path, text: str) -> None:
-    """Write a file that only its owner reads, whole or not at all."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.unlink(missing_ok=True)
-    partial.touch(mode=0o600)
-    partial.write_text(text)
-    partial.replace(file)
 
 
 def _locked(descriptor: int) -> bool:

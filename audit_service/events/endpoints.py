@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from audit_service.audits import service
 from audit_service.audits.schemas import Event
 from audit_service.border.schemas import Uuid
-from audit_service.border.transactions import Handle
+from audit_service.border.transactions import Own
 from audit_service.db.handles import Database
 from audit_service.domain.lifecycle import ENDED
 from audit_service.events import repository
@@ -30,7 +30,7 @@ class _News(NamedTuple):
     """Nothing more will come."""
 
 
-def _existing_run(run_id: Uuid, database: Handle) -> str:
+def _existing_run(run_id: Uuid, database: Own) -> str:
     """Answers 404 before the stream begins."""
     with database.reading() as session:
         return service.run(session, run_id).id
@@ -39,7 +39,7 @@ def _existing_run(run_id: Uuid, database: Handle) -> str:
 @router.get("/{run_id}/events", response_class=EventSourceResponse, responses=responses(404))
 async def follow_run(
     run_id: Annotated[str, Depends(_existing_run)],
-    database: Handle,
+    database: Own,
     last_event_id: Annotated[
         int,
         Header(

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from audit_service import dispatch
-from audit_service.border.transactions import Handle
+from audit_service.border.handle import Handle
 from audit_service.db.migrating import check_current
 from audit_service.problems import responses
 

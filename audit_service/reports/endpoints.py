@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from audit_service.audits.schemas import Run
 from audit_service.border.schemas import Uuid
-from audit_service.border.transactions import Handle, Reading, Writing
+from audit_service.border.transactions import Own, Reading, Writing
 from audit_service.problems import responses
 from audit_service.reports import repository, service
 from audit_service.reports.schemas import MEDIA_TYPES, Bundle, Report, ReportFormat
@@ -80,7 +80,7 @@ def list_bundles(run_id: Uuid, session: Reading) -> list[Bundle]:
 @router.get("/{run_id}/bundle", response_class=Response, responses={**_ZIP, **responses(404)})
 def download_bundle(
     run_id: Uuid,
-    database: Handle,
+    database: Own,
     edition: _Edition = None,
     if_none_match: Annotated[str, Header(max_length=2000)] = "",
 ) -> Response:

@@ -109,8 +109,8 @@ def test_every_move_is_written_down_with_who_and_why(api: TestClient, audit: Aud
     with database.reading() as session:
         events = session.scalars(select(EventRow).order_by(EventRow.seq)).all()
     assert [(event.actor, event.data["from"], event.data["to"]) for event in events] == [
-        ("user:local", None, "queued"),
-        ("user:local", "queued", "paused"),
+        ("user:admin@localhost", None, "queued"),
+        ("user:admin@localhost", "queued", "paused"),
         ("test", "paused", "cancelled"),
     ]
 

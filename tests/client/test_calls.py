@@ -122,12 +122,14 @@ def test_following_does_not_stop_at_a_failure_that_was_resumed(
     assert [event.data["to"] for event in client.follow(run_id)] == ["queued", "failed", "queued", "cancelled"]
 
 
-def test_a_program_with_an_event_loop_awaits_the_same_calls(url: str, audit: Audit, database: Database) -> None:
+def test_a_program_with_an_event_loop_awaits_the_same_calls(
+    url: str, token: str, audit: Audit, database: Database
+) -> None:
     run_id = audit.run()["id"]
     add_findings(database, run_id, Plan.model_validate(audit.plan()["content"], strict=False))
 
     async def read() -> None:
-        async with AsyncClient(url) as client:
+        async with AsyncClient(url, token=token) as client:
             one, other = await asyncio.gather(client.verdict(run_id), client.verdict(run_id))
             assert one == other
             assert [run.id async for run in client.runs()] == [run_id]
@@ -143,11 +145,11 @@ def test_a_program_with_an_event_loop_awaits_the_same_calls(url: str, audit: Aud
     asyncio.run(read())
 
 
-def test_the_blocking_client_works_where_an_event_loop_runs(url: str, audit: Audit) -> None:
+def test_the_blocking_client_works_where_an_event_loop_runs(url: str, token: str, audit: Audit) -> None:
     run_id = audit.run()["id"]
 
     async def cell_of_a_notebook() -> list[str]:
-        with Client(url) as client:
+        with Client(url, token=token) as client:
             return [run.id for run in client.runs()]
 
     assert asyncio.run(cell_of_a_notebook()) == [run_id]

@@ -7,14 +7,20 @@ from sqlalchemy.exc import InternalError
 from audit_service.db.handles import Database, WriteSession, after_commit
 from audit_service.db.tables import ModelRow
 from audit_service.errors import DatabaseBehind, DatabaseDown, InvalidInput, StorageFull
+from audit_service.identity.bootstrap import FIRST_ORGANISATION
 from tests.folders import free_port
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def operator(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.close()
+
+
+@pytest.fixture
+def database(operator: Database) -> Database:
+    return operator.acting_for(FIRST_ORGANISATION)
 
 
 def count(database: Database) -> int:
@@ -75,9 +81,11 @@ def test_a_server_that_is_not_there_is_called_down() -> None:
         execute(database, "SELECT 1")
 
 
-def test_a_connection_that_the_server_ends_is_called_down_and_the_next_one_works(database: Database) -> None:
+def test_a_connection_that_the_server_ends_is_called_down_and_the_next_one_works(
+    database: Database, operator: Database
+) -> None:
     with pytest.raises(DatabaseDown):
-        execute(database, "SELECT pg_terminate_backend(pg_backend_pid())")
+        execute(operator, "SELECT pg_terminate_backend(pg_backend_pid())")
     assert count(database) == 0
 
 
@@ -86,14 +94,14 @@ def test_a_full_disk_is_called_so(database: Database) -> None:
         execute(database, "DO $$ BEGIN RAISE EXCEPTION 'No space left' USING ERRCODE = '53100'; END $$")
 
 
-def test_a_missing_table_means_that_migrations_are_missing(database: Database) -> None:
-    execute(database, "DROP TABLE metrics")
+def test_a_missing_table_means_that_migrations_are_missing(database: Database, operator: Database) -> None:
+    execute(operator, "DROP TABLE metrics")
     with pytest.raises(DatabaseBehind, match="audit-service migrate"):
         execute(database, "SELECT * FROM metrics")
 
 
-def test_a_missing_column_means_that_migrations_are_missing(database: Database) -> None:
-    execute(database, "ALTER TABLE models DROP COLUMN name")
+def test_a_missing_column_means_that_migrations_are_missing(database: Database, operator: Database) -> None:
+    execute(operator, "ALTER TABLE models DROP COLUMN name")
     with pytest.raises(DatabaseBehind, match="audit-service migrate"):
         execute(database, "SELECT name FROM models WHERE name = 'a'")
 

@@ -10,7 +10,7 @@ from audit_service.audits import lifecycle
 from audit_service.db.handles import Database
 from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.events import endpoints, repository
-from tests.service import Audit
+from tests.service import Audit, bearer
 
 Seen = list[tuple[str, int, str]]
 
@@ -21,9 +21,9 @@ def move(database: Database, run_id: str, *states: RunState) -> None:
             lifecycle.move(session, run_id, state, by="worker:a")
 
 
-def follow(url: str, run_id: str, *, after: int | None = None) -> Seen:
+def follow(url: str, token: str, run_id: str, *, after: int | None = None) -> Seen:
     """(event, id, state or kind) of everything that the stream says until it ends."""
-    headers = {} if after is None else {"Last-Event-ID": str(after)}
+    headers = bearer(token) | ({} if after is None else {"Last-Event-ID": str(after)})
     seen: Seen = []
     with httpx.stream("GET", f"{url}/v1/runs/{run_id}/events", headers=headers, timeout=20) as answer:
         assert answer.status_code == 200
@@ -37,11 +37,11 @@ def follow(url: str, run_id: str, *, after: int | None = None) -> Seen:
 
 
 def test_the_stream_tells_what_was_and_what_comes_and_ends_with_the_run(
-    url: str, audit: Audit, database: Database
+    url: str, token: str, audit: Audit, database: Database
 ) -> None:
     run_id = audit.run()["id"]
     seen: Seen = []
-    thread = threading.Thread(target=lambda: seen.extend(follow(url, run_id)))
+    thread = threading.Thread(target=lambda: seen.extend(follow(url, token, run_id)))
     thread.start()
     time.sleep(0.5)
     move(database, run_id, RunState.RUNNING)
@@ -61,17 +61,17 @@ def test_the_stream_tells_what_was_and_what_comes_and_ends_with_the_run(
     assert [event for event, _, _ in seen].count("state") == 5
 
 
-def test_a_client_that_comes_back_goes_on_where_it_was(url: str, audit: Audit, database: Database) -> None:
+def test_a_client_that_comes_back_goes_on_where_it_was(url: str, token: str, audit: Audit, database: Database) -> None:
     run_id = audit.run()["id"]
     move(database, run_id, RunState.RUNNING, RunState.PAUSED, RunState.CANCELLED)
-    whole = follow(url, run_id)
+    whole = follow(url, token, run_id)
     assert [what for _, _, what in whole] == ["queued", "running", "paused", "cancelled"]
-    assert follow(url, run_id, after=whole[1][1]) == whole[2:]
-    assert follow(url, run_id, after=whole[-1][1]) == []
+    assert follow(url, token, run_id, after=whole[1][1]) == whole[2:]
+    assert follow(url, token, run_id, after=whole[-1][1]) == []
 
 
 def test_a_long_history_is_sent_in_full(
-    url: str, audit: Audit, database: Database, monkeypatch: pytest.MonkeyPatch
+    url: str, token: str, audit: Audit, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repository, "AT_ONCE", 3)
     monkeypatch.setattr(repository.after, "__kwdefaults__", {"limit": 3})
@@ -80,12 +80,12 @@ def test_a_long_history_is_sent_in_full(
         with database.writing() as session:
             repository.append(session, run_id, EventKind.PROGRESS, actor="worker:a", data={})
     move(database, run_id, RunState.FAILED)
-    assert len(follow(url, run_id)) == 9
+    assert len(follow(url, token, run_id)) == 9
 
 
-def test_a_stream_does_not_last_for_ever(url: str, audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_does_not_last_for_ever(url: str, token: str, audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoints, "LONGEST_SECONDS", 0.2)
-    assert [what for _, _, what in follow(url, audit.run()["id"])] == ["queued"]
+    assert [what for _, _, what in follow(url, token, audit.run()["id"])] == ["queued"]
 
 
 def test_a_run_that_is_not_there_is_404_before_the_stream_begins(api: TestClient) -> None:

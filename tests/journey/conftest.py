@@ -49,7 +49,7 @@ def up(data_dir: Path) -> Iterator[Machine]:
         assert wait_until(lambda: "Ctrl-C" in started.output() or started.failed(), seconds=120)
         address = running(Settings(data_dir=data_dir))
         assert address is not None, started.output()
-        with Client(address.url) as client:
+        with Client(address.url, token=address.token) as client:
             yield Machine(psutil.Process(started.process.pid), data_dir, client)
     finally:
         started.stop()

@@ -15,6 +15,7 @@ from workers.tasks.advance import step
 
 @pytest.fixture
 def worker(database: Database) -> Runtime:
+    """At work for the first organisation."""
     return Runtime("worker:here:1", database, Models())
 
 

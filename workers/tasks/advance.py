@@ -18,7 +18,7 @@ from workers.tasks.base import task
 @task(Task.ADVANCE, of_run=True)
 def advance(run_id: str) -> None:
     """Queue what the run's state asks for."""
-    step(runtime(), run_id)
+    step(runtime().of(RunRow, run_id), run_id)
 
 
 def step(runtime: Runtime, run_id: str) -> None:

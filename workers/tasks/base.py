@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from audit_service import dispatch
 from audit_service.audits import lifecycle
 from audit_service.db.handles import ReadSession
+from audit_service.db.tables import RunRow
 from audit_service.domain.lifecycle import ACTIVE, RunState
 from audit_service.errors import AuditError, Unavailable
 from workers.runtime import Runtime, runtime
@@ -30,7 +31,7 @@ class RunTask(celery.Task):  # type: ignore[misc]  # celery has no types
             log.warning("%s: %s", self.name, exc)
             return  # the tables say what is to be done; the reaper asks for it again
         log.error("%s failed: %s", self.name, einfo)
-        fail(runtime(), args[0], reason=_reason(exc))
+        fail(runtime().of(RunRow, args[0]), args[0], reason=_reason(exc))
 
 
 def task(name: dispatch.Task, *, of_run: bool = False) -> Callable[[Callable[Ids, None]], Callable[Ids, None]]:

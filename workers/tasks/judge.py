@@ -18,7 +18,7 @@ from workers.tasks.base import alone, task
 @task(Task.JUDGE, of_run=True)
 def judge(run_id: str) -> None:
     """Turn the run's cells into its verdict, unless it has one or somebody is at it."""
-    worker = runtime()
+    worker = runtime().of(RunRow, run_id)
     with alone(worker, run_id) as session:
         if session is None or session.get_one(RunRow, run_id).state is not RunState.JUDGING:
             return

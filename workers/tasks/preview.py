@@ -28,7 +28,7 @@ EXAMPLES_PER_FORM = 3
 @task(Task.PREVIEW)
 def preview(preview_id: str) -> None:
     """Compute the preview, or write down why it cannot be had."""
-    worker = runtime()
+    worker = runtime().of(PreviewRow, preview_id)
     try:
         content = _compute(worker, preview_id)
     except AuditError as error:

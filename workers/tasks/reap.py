@@ -31,14 +31,15 @@ def look_after(worker: Runtime) -> None:
         quiet = _quiet(session)
     for run_id in poisoned:
         fail(
-            worker,
+            worker.of(RunRow, run_id),
             run_id,
             reason=f"A worker died {ATTEMPTS} times over the same shard, most likely for want of memory.\n"
             "→ Give the worker more memory or trace fewer pairs in a shard, then resume the run.",
         )
     for run_id in quiet:
-        step(worker, run_id)
-        with worker.database.writing() as session:
+        own = worker.of(RunRow, run_id)
+        step(own, run_id)
+        with own.database.writing() as session:
             for key in pending(session, run_id) if dispatch.waiting(dispatch.GPU) == 0 else []:
                 dispatch.enqueue(session, Task.TRACE, run_id, key)
 

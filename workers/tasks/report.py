@@ -38,7 +38,7 @@ from workers.tasks.base import alone, task
 @task(Task.REPORT, of_run=True)
 def report(run_id: str) -> None:
     """Render the run's documents and pack its bundle."""
-    issue(runtime(), run_id, signing_key())
+    issue(runtime().of(RunRow, run_id), run_id, signing_key())
 
 
 def issue(worker: Runtime, run_id: str, key: SigningKey | None) -> None:

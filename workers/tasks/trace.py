@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from audit_service.db.tables import RunRow
 from audit_service.dispatch import Task
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import ShardKind
@@ -24,7 +25,7 @@ from workers.tasks.base import task
 @task(Task.TRACE, of_run=True)
 def trace(run_id: str, shard_key: str) -> None:
     """Measure the shard's cells, unless somebody has or the run rests."""
-    worker = runtime()
+    worker = runtime().of(RunRow, run_id)
     if (lease := take(worker, run_id, shard_key)) is None:
         return
     try:

@@ -6,6 +6,7 @@ from audit_service.db.tables.events import EventRow
 from audit_service.db.tables.idempotency import IdempotencyRow
 from audit_service.db.tables.metrics import MetricRow
 from audit_service.db.tables.models import ModelRow, ModelVersionRow
+from audit_service.db.tables.organisations import MembershipRow, OrganisationRow, SignInRow, TokenRow, UserRow
 from audit_service.db.tables.pair_sets import PairRow, PairSetRow, PreviewRow
 from audit_service.db.tables.plans import PlanRow
 from audit_service.db.tables.reports import ReportRow
@@ -22,9 +23,11 @@ __all__ = [
     "BundleRow",
     "EventRow",
     "IdempotencyRow",
+    "MembershipRow",
     "MetricRow",
     "ModelRow",
     "ModelVersionRow",
+    "OrganisationRow",
     "PairRow",
     "PairSetRow",
     "PlanRow",
@@ -33,6 +36,9 @@ __all__ = [
     "ResultRow",
     "RunRow",
     "ShardRow",
+    "SignInRow",
+    "TokenRow",
     "TraceRow",
+    "UserRow",
     "VerdictRow",
 ]

@@ -3,17 +3,18 @@
 from sqlalchemy import ForeignKey, Integer, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from audit_service.db.base import Base, Id, Identified, Value
+from audit_service.db.base import Base, Id, Identified, Owned, Value
 from audit_service.domain.behaviors import Behavior
 
 
-class BehaviorRow(Identified, Base):
+class BehaviorRow(Identified, Owned, Base):
     __tablename__ = "behaviors"
+    __table_args__ = (UniqueConstraint("organisation_id", "name"),)
 
-    name: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text)
 
 
-class BehaviorVersionRow(Identified, Base):
+class BehaviorVersionRow(Identified, Owned, Base):
     __tablename__ = "behavior_versions"
     __table_args__ = (UniqueConstraint("behavior_id", "number"), UniqueConstraint("behavior_id", "digest"))
 

@@ -3,10 +3,10 @@
 from sqlalchemy import BigInteger, ForeignKey, Integer, LargeBinary, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audit_service.db.base import Base, Id, Identified
+from audit_service.db.base import Base, Id, Identified, Owned
 
 
-class BundleRow(Identified, Base):
+class BundleRow(Identified, Owned, Base):
     __tablename__ = "bundles"
     __table_args__ = (UniqueConstraint("run_id", "edition"),)
 
@@ -21,7 +21,7 @@ class BundleRow(Identified, Base):
     """SHA-256 of the evidence without its earlier editions: the same records make no new edition."""
 
 
-class BundlePartRow(Base):
+class BundlePartRow(Owned, Base):
     __tablename__ = "bundle_parts"
 
     bundle_id: Mapped[str] = mapped_column(Id, ForeignKey("bundles.id"), primary_key=True)

@@ -7,11 +7,11 @@ from sqlalchemy import BigInteger, ForeignKey, Identity, Index, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audit_service.db.base import Base, Id, Timestamp, choice
+from audit_service.db.base import Base, Id, Owned, Timestamp, choice
 from audit_service.domain.lifecycle import EventKind
 
 
-class EventRow(Base):
+class EventRow(Owned, Base):
     __tablename__ = "events"
     __table_args__ = (Index(None, "run_id", "seq"),)
 

@@ -3,16 +3,17 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Integer, Text, func
+from sqlalchemy import ForeignKey, Integer, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audit_service.db.base import Base, Timestamp
+from audit_service.db.base import Base, Id, Timestamp
 
 
 class IdempotencyRow(Base):
     __tablename__ = "idempotency_keys"
 
+    organisation_id: Mapped[str] = mapped_column(Id, ForeignKey("organisations.id"), primary_key=True)
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     route: Mapped[str] = mapped_column(Text, primary_key=True)
     """Method and path."""

@@ -3,17 +3,18 @@
 from sqlalchemy import ForeignKey, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from audit_service.db.base import Base, Id, Identified, Value
+from audit_service.db.base import Base, Id, Identified, Owned, Value
 from audit_service.domain.plan import ModelIdentity
 
 
-class ModelRow(Identified, Base):
+class ModelRow(Identified, Owned, Base):
     __tablename__ = "models"
+    __table_args__ = (UniqueConstraint("organisation_id", "name"),)
 
-    name: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text)
 
 
-class ModelVersionRow(Identified, Base):
+class ModelVersionRow(Identified, Owned, Base):
     __tablename__ = "model_versions"
     __table_args__ = (UniqueConstraint("model_id", "version"),)
 

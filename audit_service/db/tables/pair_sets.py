@@ -3,18 +3,19 @@
 from sqlalchemy import ForeignKey, Integer, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audit_service.db.base import Base, Id, Identified, Value, choice
+from audit_service.db.base import Base, Id, Identified, Owned, Value, choice
 from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairs import Pair
 from audit_service.domain.preview import Preview
 from audit_service.domain.provenance import Provenance
 
 
-class PairSetRow(Identified, Base):
+class PairSetRow(Identified, Owned, Base):
     __tablename__ = "pair_sets"
+    __table_args__ = (UniqueConstraint("organisation_id", "digest"),)
 
     name: Mapped[str] = mapped_column(Text, index=True)
-    digest: Mapped[str] = mapped_column(Text, unique=True)
+    digest: Mapped[str] = mapped_column(Text)
     count: Mapped[int] = mapped_column(Integer)
     behavior_version_id: Mapped[str | None] = mapped_column(Id, ForeignKey("behavior_versions.id"))
     """The behavior it was generated from; none for an upload."""
@@ -22,7 +23,7 @@ class PairSetRow(Identified, Base):
     """Where imported pairs came from."""
 
 
-class PairRow(Base):
+class PairRow(Owned, Base):
     __tablename__ = "pairs"
     __table_args__ = (UniqueConstraint("pair_set_id", "pair_id"),)
 
@@ -33,7 +34,7 @@ class PairRow(Base):
     content: Mapped[Pair] = mapped_column(Value(Pair))
 
 
-class PreviewRow(Identified, Base):
+class PreviewRow(Identified, Owned, Base):
     """Alignment and label coverage of a pair set on one model version, computed by a worker."""
 
     __tablename__ = "previews"

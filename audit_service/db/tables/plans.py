@@ -1,19 +1,23 @@
 """Frozen plans."""
 
-from sqlalchemy import Boolean, ForeignKey, Text
+from sqlalchemy import Boolean, ForeignKey, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audit_service.db.base import Base, Id, Identified, Value
+from audit_service.db.base import Base, Id, Identified, Owned, Value
 from audit_service.domain.cost import Cost
 from audit_service.domain.plan import Plan
 from audit_service.domain.results import LintFinding
 
 
-class PlanRow(Identified, Base):
+class PlanRow(Identified, Owned, Base):
     __tablename__ = "plans"
+    __table_args__ = (
+        UniqueConstraint("organisation_id", "digest"),
+        UniqueConstraint("organisation_id", "terms_digest"),
+    )
 
-    digest: Mapped[str] = mapped_column(Text, unique=True)
-    terms_digest: Mapped[str] = mapped_column(Text, unique=True)
+    digest: Mapped[str] = mapped_column(Text)
+    terms_digest: Mapped[str] = mapped_column(Text)
     """Digest of the plan without its history: the same terms are the same plan, whenever they are sent."""
     content: Mapped[Plan] = mapped_column(Value(Plan))
     cost: Mapped[Cost] = mapped_column(Value(Cost))

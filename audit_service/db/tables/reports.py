@@ -3,10 +3,10 @@
 from sqlalchemy import ForeignKey, Integer, LargeBinary, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audit_service.db.base import Base, Id, Identified
+from audit_service.db.base import Base, Id, Identified, Owned
 
 
-class ReportRow(Identified, Base):
+class ReportRow(Identified, Owned, Base):
     __tablename__ = "reports"
     __table_args__ = (UniqueConstraint("run_id", "language", "edition"),)
 

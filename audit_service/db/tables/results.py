@@ -3,11 +3,11 @@
 from sqlalchemy import BigInteger, Float, ForeignKey, Identity, Integer, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audit_service.db.base import Base, Id, Value, choice
+from audit_service.db.base import Base, Id, Owned, Value, choice
 from audit_service.domain.results import Outcome, Result, Sentence
 
 
-class ResultRow(Base):
+class ResultRow(Owned, Base):
     __tablename__ = "results"
     __table_args__ = (UniqueConstraint("run_id", "key"),)
 

@@ -5,12 +5,12 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from audit_service.db.base import Base, Id, Identified, Timestamp, choice
+from audit_service.db.base import Base, Id, Identified, Owned, Timestamp, choice
 from audit_service.db.tables.plans import PlanRow
 from audit_service.domain.lifecycle import RunState
 
 
-class RunRow(Identified, Base):
+class RunRow(Identified, Owned, Base):
     __tablename__ = "runs"
 
     plan_id: Mapped[str] = mapped_column(Id, ForeignKey("plans.id"), index=True)

@@ -6,12 +6,12 @@ from sqlalchemy import Float, ForeignKey, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audit_service.db.base import Base, Id, Timestamp, choice
+from audit_service.db.base import Base, Id, Owned, Timestamp, choice
 from audit_service.domain.lifecycle import ShardState
 from audit_service.domain.plan import Direction, ShardKind
 
 
-class ShardRow(Base):
+class ShardRow(Owned, Base):
     __tablename__ = "shards"
 
     run_id: Mapped[str] = mapped_column(Id, ForeignKey("runs.id"), primary_key=True)

@@ -3,11 +3,11 @@
 from sqlalchemy import ForeignKeyConstraint, LargeBinary, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audit_service.db.base import Base, Id, Value
+from audit_service.db.base import Base, Id, Owned, Value
 from audit_service.domain.trace import Measured
 
 
-class TraceRow(Base):
+class TraceRow(Owned, Base):
     __tablename__ = "traces"
     __table_args__ = (ForeignKeyConstraint(["run_id", "shard_key"], ["shards.run_id", "shards.key"]),)
 

@@ -3,11 +3,11 @@
 from sqlalchemy import ForeignKey, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from audit_service.db.base import Base, Id, Identified, Value, choice
+from audit_service.db.base import Base, Id, Identified, Owned, Value, choice
 from audit_service.domain.results import Judgement, VerdictValue
 
 
-class VerdictRow(Identified, Base):
+class VerdictRow(Identified, Owned, Base):
     __tablename__ = "verdicts"
 
     run_id: Mapped[str] = mapped_column(Id, ForeignKey("runs.id"), unique=True)

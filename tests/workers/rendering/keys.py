@@ -19,7 +19,7 @@ from pyhanko.sign.timestamps import DummyTimeStamper
 
 from workers.rendering.signing import SigningKey
 
-PASSPHRASE = "correct horse"  # noqa: S105 - of a key that lives for a test
+PASSPHRASE = "correct horse"
 
 
 def certified(name: str, *, stamping: bool = False) -> tuple[rsa.RSAPrivateKey, x509.Certificate]:

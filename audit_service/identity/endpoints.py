@@ -1,0 +1,156 @@
+"""/v1/sessions, /v1/me, /v1/organisation, /v1/users and /v1/tokens."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from audit_service.border.handle import Address, AppLimiter, AppSettings, Handle
+from audit_service.border.idempotency import Idempotent
+from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.preconditions import IfMatch, check, tagged
+from audit_service.border.schemas import Body, Uuid
+from audit_service.border.transactions import Reading, Writing
+from audit_service.db.tables import MembershipRow, OrganisationRow, TokenRow
+from audit_service.identity import people, tokens
+from audit_service.identity.authentication import Caller
+from audit_service.identity.schemas import (
+    Me,
+    NewToken,
+    Organisation,
+    OrganisationChange,
+    PasswordChange,
+    Session,
+    SignIn,
+    Token,
+    TokenCreate,
+    User,
+    UserChange,
+    UserCreate,
+)
+from audit_service.problems import CHANGES, WITH_BODY, responses
+
+router = APIRouter(tags=["identity"])
+open_calls = APIRouter(tags=["identity"])
+"""Calls that need no token."""
+
+
+@open_calls.post("/sessions", status_code=201, responses=responses(*WITH_BODY, 401))
+def sign_in(
+    body: Body[SignIn], handle: Handle, settings: AppSettings, limiter: AppLimiter, address: Address
+) -> Session:
+    """Sign in with a password. The token is shown once and lasts for some hours."""
+    for who in (("address", address or ""), ("account", body.email)):
+        limiter.hit(settings.login_limit, "login", *who)
+    made = people.sign_in(
+        handle,
+        email=body.email,
+        password=body.password.get_secret_value(),
+        organisation=body.organisation,
+        lasts=timedelta(hours=settings.session_hours),
+    )
+    return Session.made(made.secret, made.member)
+
+
+@router.delete("/sessions/current", status_code=204)
+def sign_out(caller: Caller, session: Writing) -> None:
+    """Revoke the token that the request carries."""
+    tokens.revoke(session, caller.token_id)
+
+
+@router.get("/me")
+def get_me(caller: Caller) -> Me:
+    """Who the service takes the caller for, and what the caller may do."""
+    return Me(
+        name=caller.name,
+        organisation_id=caller.organisation_id,
+        role=caller.role,
+        permissions=sorted(caller.permissions),
+    )
+
+
+@router.put("/me/password", status_code=204, responses=responses(*WITH_BODY))
+def change_password(body: Body[PasswordChange], caller: Caller, session: Writing) -> None:
+    """Change one's own password."""
+    old, new = body.old.get_secret_value(), body.new.get_secret_value()
+    people.change_password(session, caller, old=old, new=new)
+
+
+@router.get("/organisation")
+def get_organisation(caller: Caller, session: Reading, response: Response) -> Organisation:
+    """The caller's organisation."""
+    return tagged(response, Organisation.of(session.get_one(OrganisationRow, caller.organisation_id)))
+
+
+@router.patch("/organisation", responses=responses(*WITH_BODY, *CHANGES, 409))
+def rename_organisation(
+    body: Body[OrganisationChange], caller: Caller, session: Writing, response: Response, if_match: IfMatch = None
+) -> Organisation:
+    """Give the organisation another name."""
+    row = session.get_one(OrganisationRow, caller.organisation_id, with_for_update=True)
+    check(Organisation.of(row), if_match)
+    people.rename(session, row, body.name)
+    return tagged(response, Organisation.of(row))
+
+
+@router.get("/users")
+def list_users(session: Reading, paging: ById) -> Page[User]:
+    """The organisation's people, those added last first."""
+    return newest_first(session, people.members(), paging, key=MembershipRow.user_id).page(User)
+
+
+@router.post("/users", status_code=201, responses=responses(*WITH_BODY, 409, existing=User))
+def add_user(body: Body[UserCreate], caller: Caller, session: Writing, once: Idempotent) -> User:
+    """Let a person work for the organisation; who does already stays as is (200)."""
+    password = body.password.get_secret_value() if body.password else None
+    return once.answer(
+        session,
+        User,
+        lambda: people.add(
+            session, caller.organisation_id, email=body.email, name=body.name, role=body.role, password=password
+        ),
+    )
+
+
+@router.get("/users/{user_id}", responses=responses(404))
+def get_user(user_id: Uuid, caller: Caller, session: Reading, response: Response) -> User:
+    """One of the organisation's people."""
+    return tagged(response, User.of(people.member(session, caller.organisation_id, user_id)))
+
+
+@router.patch("/users/{user_id}", responses=responses(*WITH_BODY, *CHANGES, 404, 409))
+def change_user(  # noqa: PLR0917 - FastAPI names them
+    user_id: Uuid,
+    body: Body[UserChange],
+    caller: Caller,
+    session: Writing,
+    response: Response,
+    if_match: IfMatch = None,
+) -> User:
+    """Give a person another role, or take the access away or back. It holds from the next request on."""
+    check(User.of(people.member(session, caller.organisation_id, user_id, lock=True)), if_match)
+    return tagged(response, User.of(people.change(session, caller, user_id, role=body.role, active=body.active)))
+
+
+@router.get("/tokens")
+def list_tokens(
+    session: Reading,
+    paging: ById,
+    sessions: Annotated[bool, Query(description="Those of sign-ins too.")] = False,
+) -> Page[Token]:
+    """The organisation's tokens without their texts, newest first."""
+    return newest_first(session, tokens.listed(sessions=sessions), paging, key=TokenRow.id).page(Token)
+
+
+@router.post("/tokens", status_code=201, responses=responses(*WITH_BODY))
+def issue_token(body: Body[TokenCreate], caller: Caller, session: Writing) -> NewToken:
+    """Make a token. Its text is in this answer and nowhere else, so the call takes no idempotency key."""
+    lasts = timedelta(days=body.days)
+    made = tokens.issue_for(session, caller, name=body.name, role=body.role, scopes=body.scopes, lasts=lasts)
+    return NewToken.made(made)
+
+
+@router.delete("/tokens/{token_id}", responses=responses(404))
+def revoke_token(token_id: Uuid, session: Writing) -> Token:
+    """Revoke a token. It holds from the next request on."""
+    return Token.of(tokens.revoke(session, token_id))

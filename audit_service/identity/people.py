@@ -1,0 +1,151 @@
+"""People, what they may do in an organisation, and how they sign in."""
+
+from datetime import timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Select, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import undefer
+
+from audit_service.db.base import Ensured
+from audit_service.db.handles import Acting, Database, ReadSession, WriteSession, act
+from audit_service.db.tables import MembershipRow, OrganisationRow, UserRow
+from audit_service.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
+from audit_service.identity import passwords, tokens
+from audit_service.identity.permissions import Role
+from audit_service.identity.principals import Principal
+from audit_service.identity.tokens import Secret
+
+
+class SignedIn(NamedTuple):
+    secret: Secret
+    member: MembershipRow
+
+
+def members() -> Select[MembershipRow]:
+    return select(MembershipRow)
+
+
+def rename(session: WriteSession, organisation: OrganisationRow, name: str) -> None:
+    """Give the organisation another name.
+
+    Raises:
+        Conflict: another organisation has it.
+    """
+    organisation.name = name
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise Conflict(f"Another organisation is called {name!r}.", remedy="Choose another name.") from error
+
+
+def member(session: ReadSession, organisation_id: str, user_id: str, *, lock: bool = False) -> MembershipRow:
+    """A person of the organisation; locked against other changes until the transaction ends if asked for."""
+    # The row that is joined for its name need not be locked.
+    held = {"of": MembershipRow} if lock else None
+    if (row := session.get(MembershipRow, (organisation_id, user_id), with_for_update=held)) is None:
+        raise NotFound(f"There is no user {user_id}.", remedy="List them with GET /v1/users.")
+    return row
+
+
+def add(
+    session: WriteSession, organisation_id: str, *, email: str, name: str, role: Role, password: str | None
+) -> Ensured[MembershipRow]:
+    """Let a person work for the organisation. Whoever works for another one already keeps name and password."""
+    act(session, Acting(organisation_id, email=email))
+    user = session.scalars(select(UserRow).where(UserRow.email == email)).one_or_none()
+    if user is None:
+        user = UserRow(email=email, name=name, password_hash=passwords.hashed(password) if password else None)
+        session.add(user)
+        session.flush()
+    if present := session.get(MembershipRow, (organisation_id, user.id)):
+        return Ensured(present, is_new=False)
+    organisation = session.get_one(OrganisationRow, organisation_id)
+    row = MembershipRow(organisation=organisation, user=user, role=role, active=True)
+    session.add(row)
+    session.flush()
+    return Ensured(row, is_new=True)
+
+
+def change(
+    session: WriteSession, principal: Principal, user_id: str, *, role: Role | None, active: bool | None
+) -> MembershipRow:
+    """Give a member another role, or take the access away or back.
+
+    Raises:
+        Conflict: it is the caller, who might lock the last administrator out.
+    """
+    row = member(session, principal.organisation_id, user_id)
+    if user_id == principal.user_id:
+        raise Conflict("Nobody changes the own access.", remedy="Ask another administrator.")
+    row.role = role or row.role
+    row.active = row.active if active is None else active
+    session.flush()
+    return row
+
+
+def change_password(session: WriteSession, principal: Principal, *, old: str, new: str) -> None:
+    """Set the caller's own password.
+
+    Raises:
+        InvalidInput: the caller is no person.
+        Forbidden: the old password is not the present one.
+    """
+    if principal.user_id is None:
+        raise InvalidInput("A service's token has no password.", remedy="Sign in as a person.")
+    user = session.get_one(UserRow, principal.user_id, options=[undefer(UserRow.password_hash)])
+    if user.password_hash is not None and not passwords.fits(old, user.password_hash):
+        raise Forbidden("The old password is not right.", remedy="Send the present password as `old`.")
+    user.password_hash = passwords.hashed(new)
+
+
+def sign_in(database: Database, *, email: str, password: str, organisation: str | None, lasts: timedelta) -> SignedIn:
+    """A session for the person.
+
+    Raises:
+        Unauthenticated: the password is not right, or nobody has the address; which of them is not told.
+        InvalidInput: the person works for several organisations, and none of them was named.
+    """
+    with database.acting(Acting(email=email)).writing() as session:
+        query = select(UserRow).where(UserRow.email == email).options(undefer(UserRow.password_hash))
+        user = session.scalars(query).one_or_none()
+        fits = passwords.fits(password, user.password_hash if user else None)
+        if user is None or not fits:
+            raise Unauthenticated("E-mail or password is not right.", remedy="Correct them.")
+        act(session, Acting(user_id=user.id))
+        if user.password_hash is not None and passwords.is_weak(user.password_hash):
+            user.password_hash = passwords.hashed(password)
+            session.flush()
+        return open_session(session, user, organisation=organisation, lasts=lasts)
+
+
+def open_session(session: WriteSession, user: UserRow, *, organisation: str | None, lasts: timedelta) -> SignedIn:
+    """A session of a person who has shown who it is."""
+    found = _membership(session, user, organisation)
+    act(session, Acting(found.organisation_id, user_id=user.id))
+    secret = tokens.issue(
+        session,
+        organisation_id=found.organisation_id,
+        name="session",
+        by=f"user:{user.email}",
+        lasts=lasts,
+        user_id=user.id,
+        is_session=True,
+    )
+    return SignedIn(secret, found)
+
+
+def _membership(session: ReadSession, user: UserRow, organisation: str | None) -> MembershipRow:
+    query = select(MembershipRow).where(MembershipRow.user_id == user.id, MembershipRow.active)
+    found = session.scalars(query).all()
+    if organisation is not None:
+        found = [one for one in found if one.organisation.name == organisation]
+    if not found:
+        raise Unauthenticated(f"{user.email} has no access there.", remedy="Ask an administrator.")
+    if len(found) > 1:
+        raise InvalidInput(
+            f"{user.email} works for several organisations.",
+            remedy="Send the name of one as `organisation`.",
+            details=[one.organisation.name for one in found],
+        )
+    return found[0]

@@ -1,0 +1,36 @@
+"""Who asks: the one value that the rest of the service knows a caller by."""
+
+from dataclasses import dataclass
+
+from audit_service.db.handles import Acting
+from audit_service.errors import Forbidden
+from audit_service.identity.permissions import Permission, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller whose token was checked."""
+
+    organisation_id: str
+    name: str
+    """ "user:<e-mail>" or "token:<name>", as it stands in the event log."""
+    role: Role
+    permissions: frozenset[Permission]
+    token_id: str
+    user_id: str | None
+    """None for a service's own token."""
+    address: str | None
+    """Where the request came from."""
+
+    @property
+    def acting(self) -> Acting:
+        return Acting(self.organisation_id, user_id=self.user_id)
+
+    def require(self, permission: Permission) -> None:
+        """Raise Forbidden unless the caller has the permission."""
+        if permission not in self.permissions:
+            raise Forbidden(
+                f"{self.name} may not do this: it needs the permission {permission!r}.",
+                remedy=f"Ask an administrator; a token with the role {self.role!r} does not have it"
+                " or was limited to others.",
+            )

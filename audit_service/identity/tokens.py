@@ -1,0 +1,160 @@
+"""Tokens: made, shown once, checked at every request, revoked."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Select, select, update
+
+from audit_service.db.base import new_id
+from audit_service.db.handles import Acting, Database, ReadSession, WriteSession
+from audit_service.db.tables import MembershipRow, TokenRow
+from audit_service.errors import InvalidInput, NotFound, Unauthenticated
+from audit_service.identity.bearer import Bearer
+from audit_service.identity.permissions import ROLES, Permission, Role
+from audit_service.identity.principals import Principal
+
+KIND = "audit"
+"""What the text of a token begins with."""
+_REMEDY = "Sign in with POST /v1/sessions, or set AUDIT_TOKEN to a token of the service."
+_SEEN = timedelta(minutes=5)
+"""A use is written down when the last one lies so far back."""
+
+
+class Secret(NamedTuple):
+    row: TokenRow
+    text: str
+    """It cannot be had again."""
+
+
+def issue(
+    session: WriteSession,
+    *,
+    organisation_id: str,
+    name: str,
+    by: str,
+    lasts: timedelta,
+    user_id: str | None = None,
+    role: Role | None = None,
+    scopes: Sequence[Permission] | None = None,
+    is_session: bool = False,
+) -> Secret:
+    """A token of a person, or of a service with a role of its own."""
+    token_id = new_id()
+    text, digest = Bearer.issue(KIND, organisation_id=organisation_id, id=token_id)
+    row = TokenRow(
+        id=token_id,
+        organisation_id=organisation_id,
+        name=name,
+        digest=digest,
+        user_id=user_id,
+        role=role,
+        scopes=None if scopes is None else [scope.value for scope in scopes],
+        session=is_session,
+        created_by=by,
+        expires_at=datetime.now(UTC) + lasts,
+    )
+    session.add(row)
+    session.flush()
+    return Secret(row, text)
+
+
+def issue_for(
+    session: WriteSession,
+    caller: Principal,
+    *,
+    name: str,
+    role: Role | None,
+    scopes: Sequence[Permission] | None,
+    lasts: timedelta,
+) -> Secret:
+    """A token that the caller asks for: of a service with the role, or without one the caller's own.
+
+    Raises:
+        InvalidInput: the scopes go beyond the role, or a service asks for a token with its own rights.
+    """
+    if role is None and caller.user_id is None:
+        raise InvalidInput("A service's token has no person's rights to give.", remedy="Name a role.")
+    allowed = caller.permissions if role is None else ROLES[role]
+    if beyond := sorted(set(scopes or ()) - allowed):
+        raise InvalidInput(
+            f"The role has no permission for {', '.join(beyond)}.", remedy=f"Choose among {', '.join(sorted(allowed))}."
+        )
+    return issue(
+        session,
+        organisation_id=caller.organisation_id,
+        name=name,
+        by=caller.name,
+        lasts=lasts,
+        user_id=caller.user_id if role is None else None,
+        role=role,
+        scopes=scopes,
+    )
+
+
+def authenticate(database: Database, text: str | None, *, address: str | None) -> Principal:
+    """The caller whose token it is.
+
+    Raises:
+        Unauthenticated: no token, or one that is unknown, expired, revoked, or of somebody who may do nothing here.
+    """
+    if not text:
+        raise Unauthenticated("The request carries no token.", remedy=_REMEDY)
+    bearer = Bearer.read(KIND, text)
+    if bearer is None:
+        raise Unauthenticated("The token is none of this service.", remedy=_REMEDY)
+    now = datetime.now(UTC)
+    own = database.acting(Acting(bearer.organisation_id))
+    with own.reading() as session:
+        row = session.get(TokenRow, bearer.id)
+        if row is None or not bearer.fits(row.digest):
+            raise Unauthenticated("The token is not known.", remedy=_REMEDY)
+        principal = _principal(session, _valid(row, now), address)
+    if row.used_at is None or row.used_at < now - _SEEN:
+        with own.writing() as session:
+            session.execute(update(TokenRow).where(TokenRow.id == row.id).values(used_at=now))
+    return principal
+
+
+def _valid(row: TokenRow, now: datetime) -> TokenRow:
+    if row.revoked_at is not None:
+        raise Unauthenticated("The token was revoked.", remedy=_REMEDY)
+    if row.expires_at <= now:
+        raise Unauthenticated("The token has expired.", remedy=_REMEDY)
+    return row
+
+
+def _principal(session: ReadSession, row: TokenRow, address: str | None) -> Principal:
+    """A person's token has the rights that the person has now."""
+    name, role = f"token:{row.name}", row.role
+    if row.user_id is not None:
+        member = session.get(MembershipRow, (row.organisation_id, row.user_id))
+        if member is None or not member.active:
+            raise Unauthenticated("The token's owner has no access any more.", remedy="Ask an administrator.")
+        name, role = f"user:{member.user.email}", member.role
+    assert role is not None  # noqa: S101 - the table's own check
+    allowed = ROLES[role]
+    return Principal(
+        organisation_id=row.organisation_id,
+        name=name,
+        role=role,
+        permissions=allowed if row.scopes is None else allowed & {Permission(scope) for scope in row.scopes},
+        token_id=row.id,
+        user_id=row.user_id,
+        address=address,
+    )
+
+
+def listed(*, sessions: bool) -> Select[TokenRow]:
+    """Service's and people's tokens; those of sign-ins too if asked for."""
+    query = select(TokenRow)
+    return query if sessions else query.where(TokenRow.session.is_(False))
+
+
+def revoke(session: WriteSession, token_id: str) -> TokenRow:
+    """End a token now; a second time changes nothing."""
+    if (row := session.get(TokenRow, token_id, with_for_update=True)) is None:
+        raise NotFound(f"There is no token {token_id}.", remedy="List them with GET /v1/tokens.")
+    row.revoked_at = row.revoked_at or datetime.now(UTC)
+    session.flush()
+    return row

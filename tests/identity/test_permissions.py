@@ -1,0 +1,119 @@
+"""Every call × every role × a foreign organisation."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from audit_service.db.handles import Database
+from audit_service.domain.plan import Plan
+from audit_service.identity import bootstrap
+from audit_service.identity.permissions import NEEDS, ROLES, Permission, Role
+from tests.findings.made import KEY, add_findings
+from tests.identity.made import add_user, issue
+from tests.service import Audit, bearer
+
+OPEN = {"sign_in", "is_alive", "is_ready"}
+"""Calls that need no token."""
+EVERYBODYS = {"list_library", "get_library_entry"}
+"""What comes with the service is no organisation's."""
+
+
+def calls(app: FastAPI) -> Iterator[tuple[str, str, str]]:
+    """(method, path, name) of every call of the API."""
+    for path, methods in app.openapi()["paths"].items():
+        for method, call in methods.items():
+            yield method.upper(), path, call["operationId"]
+
+
+def test_every_call_stands_in_the_table_and_nothing_else_does(app: FastAPI) -> None:
+    assert {name for _, _, name in calls(app)} == set(NEEDS) | OPEN
+
+
+def test_an_administrator_may_do_everything_and_an_auditor_changes_nothing(app: FastAPI) -> None:
+    assert ROLES[Role.ADMIN] == set(Permission)
+    for method, _, name in calls(app):
+        if name in NEEDS and NEEDS[name] in ROLES[Role.AUDITOR] - {Permission.SELF}:
+            assert method == "GET", name
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_each_role_is_let_through_where_the_table_says_so_and_nowhere_else(
+    api: TestClient, app: FastAPI, role: Role
+) -> None:
+    mine = bearer(issue(api, role=role)["token"])
+    for method, path, name in calls(app):
+        if name in OPEN or name == "sign_out":
+            continue
+        filled = re.sub(r"\{\w+\}", "01936f5e-7c1a-7a3e-8f00-0242ac120002", path)
+        refused = api.request(method, filled, headers=mine).status_code == 403
+        assert refused == (NEEDS[name] not in ROLES[role]), f"{method} {path}"
+
+
+@pytest.fixture
+def things(audit: Audit, database: Database, api: TestClient) -> dict[str, str]:
+    """The path parameters of things that are there, in one organisation."""
+    run, plan = audit.run(), audit.plan()
+    add_findings(database, run["id"], Plan.model_validate(plan["content"], strict=False))
+    preview = audit.create(
+        f"pair-sets/{plan['pair_set_id']}/previews",
+        {"model_version_id": plan["model_version_id"], "behavior_version_id": plan["behavior_version_id"]},
+    )
+    metric = {"name": "x", "reading": "log_odds", "title": "X", "unit": "nats"}
+    return {
+        "/model-versions/{version_id}": plan["model_version_id"],
+        "/behavior-versions/{version_id}": plan["behavior_version_id"],
+        "pair_set_id": plan["pair_set_id"],
+        "plan_id": plan["id"],
+        "run_id": run["id"],
+        "preview_id": preview["id"],
+        "metric_id": audit.create("metrics", metric)["id"],
+        "result_id": str(api.get(f"/v1/runs/{run['id']}/results").json()["items"][0]["id"]),
+        "shard_key": KEY,
+        "user_id": add_user(api, "anna@bank.example", "analyst")["id"],
+        "token_id": issue(api, role="auditor")["id"],
+    }
+
+
+def test_an_administrator_of_another_organisation_finds_nothing(
+    api: TestClient, app: FastAPI, things: dict[str, str]
+) -> None:
+    other = bootstrap.add_organisation(app.state.database, "other bank", email="eva@other.example", password=None)
+    theirs = bearer(other.text)
+    for method, path, name in calls(app):
+        if "{" not in path or name in OPEN | EVERYBODYS:
+            continue
+        filled = _filled(path, things)
+        body = {"json": _body(name)} if method in {"POST", "PATCH", "PUT"} else {}
+        answer = api.request(method, filled, headers=theirs | {"If-Match": "*"}, params=_query(name), **body)
+        assert answer.status_code == 404, f"{method} {filled}: {answer.text}"
+        if method == "GET" and name != "follow_run":  # which ends with the run
+            assert api.get(filled, params=_query(name)).status_code in {200, 404}, filled
+    for method, path, name in calls(app):
+        if method == "GET" and "{" not in path and name.startswith("list_") and name not in EVERYBODYS:
+            items = api.get(path, headers=theirs).json()["items"]
+            assert not {item["id"] for item in items} & {*things.values()}, path
+
+
+def _filled(path: str, things: dict[str, str]) -> str:
+    """The path with what is there, by the parameter's name or, where names repeat, by the whole path."""
+    for name in re.findall(r"\{(\w+)\}", path):
+        value = things.get(name) or next(value for key, value in things.items() if key in path)
+        path = path.replace(f"{{{name}}}", value)
+    return path
+
+
+def _body(name: str) -> dict[str, Any]:
+    any_id = "01936f5e-7c1a-7a3e-8f00-0242ac120002"
+    bodies: dict[str, dict[str, Any]] = {
+        "ask_for_preview": {"model_version_id": any_id, "behavior_version_id": any_id},
+        "change_user": {"role": "admin"},
+    }
+    return bodies.get(name, {})
+
+
+def _query(name: str) -> dict[str, str]:
+    return {"form": "raw", "direction": "denoise"} if name == "list_effects" else {}
