@@ -65,61 +65,100 @@ _BERT = Names(
     flow=Flow.BOTH_WAYS,
 )
 _NORMED_BEHIND = Names(attn_add="post_attention_layernorm", mlp_add="post_feedforward_layernorm")
+_GPT2 = Names("transformer.h", "transformer.ln_f", "attn", "attn.c_proj", "attn.c_proj")
+_GPTJ = Names(
+    "transformer.h",
+    "transformer.ln_f",
+    "attn",
+    "attn.out_proj",
+    "attn.out_proj",
+    parallel=True,
+    flow=Flow.WHOLE,
+    gives_pair=True,
+)
+_OPT = Names(
+    "model.decoder.layers",
+    "model.decoder.final_layer_norm",
+    out_proj="self_attn.out_proj",
+    attn_add="self_attn.out_proj",
+    mlp_in="fc1",
+    mlp_out="fc2",
+    mlp_add="fc2",
+)
+_DENSE = Names(norm="model.final_layernorm", out_proj="self_attn.dense", attn_add="self_attn.dense")
+_BLOOM = Names(
+    "transformer.h",
+    "transformer.ln_f",
+    "self_attention",
+    "self_attention.dense",
+    "self_attention.dense",
+    mlp_out="mlp.dense_4h_to_h",
+    mlp_add="mlp.dense_4h_to_h",
+    flow=Flow.WHOLE,
+    gives_pair=True,
+)
+_ROBERTA = _BERT._replace(layers="roberta.encoder.layer")
+_DEBERTA = _BERT._replace(layers="deberta.encoder.layer", flow=Flow.WHOLE_BOTH_WAYS, gives_pair=True)
+_EXPERTS = "block_sparse_moe"
+_LIKE_LLAMA = (
+    "apertus", "arcee", "cwm", "dots1", "ernie4_5", "exaone_moe", "gemma", "glm", "granite", "helium",
+    "hunyuan_v1_dense", "hy_v3", "jais2", "llama", "ministral", "ministral3", "mistral", "mixtral", "nanochat",
+    "nemotron", "olmo", "olmoe", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "seed_oss", "smollm3",
+    "stablelm", "starcoder2", "vaultgemma",
+)  # fmt: skip
 FAMILIES: dict[str, Names] = {
+    **dict.fromkeys(_LIKE_LLAMA, _LLAMA),
+    **dict.fromkeys(("exaone4", "flex_olmo", "gemma2", "gemma3_text", "olmo2", "olmo3"), _NORMED_BEHIND),
     "bert": _BERT._replace(layers="bert.encoder.layer"),
-    "bloom": Names(
-        "transformer.h",
-        "transformer.ln_f",
-        "self_attention",
-        "self_attention.dense",
-        "self_attention.dense",
-        mlp_out="mlp.dense_4h_to_h",
-        mlp_add="mlp.dense_4h_to_h",
-        flow=Flow.WHOLE,
-        gives_pair=True,
+    "biogpt": _OPT._replace(layers="biogpt.layers", norm="biogpt.layer_norm"),
+    "bloom": _BLOOM,
+    "camembert": _ROBERTA,
+    "codegen": _GPTJ,
+    "cohere": _LLAMA._replace(parallel=True),
+    "cohere2": _LLAMA._replace(parallel=True),
+    "deberta": _DEBERTA,
+    "deberta-v2": _DEBERTA,
+    "distilbert": Names(
+        "distilbert.transformer.layer",
+        None,
+        "attention",
+        "attention.out_lin",
+        "attention.out_lin",
+        mlp_in="ffn.lin1",
+        mlp_out="ffn.lin2",
+        mlp_add="ffn.lin2",
+        flow=Flow.BOTH_WAYS,
     ),
-    "deberta": _BERT._replace(layers="deberta.encoder.layer", flow=Flow.WHOLE_BOTH_WAYS, gives_pair=True),
-    "deberta-v2": _BERT._replace(layers="deberta.encoder.layer", flow=Flow.WHOLE_BOTH_WAYS, gives_pair=True),
-    "falcon": Names(
-        "transformer.h",
-        "transformer.ln_f",
-        "self_attention",
-        "self_attention.dense",
-        "self_attention.dense",
-        flow=Flow.WHOLE,
-        gives_pair=True,
-    ),
-    "gemma": _LLAMA,
-    "gemma2": _NORMED_BEHIND,
-    "gemma3_text": _NORMED_BEHIND,
-    "gpt2": Names("transformer.h", "transformer.ln_f", "attn", "attn.c_proj", "attn.c_proj"),
+    "ernie": _BERT._replace(layers="ernie.encoder.layer"),
+    "falcon": _BLOOM._replace(mlp_out="mlp", mlp_add="mlp"),
+    "glm4": Names(attn_add="post_self_attn_layernorm", mlp_add="post_mlp_layernorm"),
+    "gpt2": _GPT2,
+    "gpt_bigcode": _GPT2,
+    "gpt_neo": _GPTJ._replace(out_proj="attn.attention.out_proj", attn_add="attn.attention.out_proj", parallel=False),
     "gpt_neox": Names(
         "gpt_neox.layers", "gpt_neox.final_layer_norm", "attention", "attention.dense", "attention.dense"
     ),
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "mixtral": _LLAMA,
+    "gptj": _GPTJ,
+    "granitemoe": _LLAMA._replace(mlp_in=_EXPERTS, mlp_out=_EXPERTS, mlp_add=_EXPERTS),
     "modernbert": Names(norm=None, attention="attn", out_proj="attn.Wo", attn_add="attn.Wo", flow=Flow.BOTH_WAYS),
-    "olmo": _LLAMA,
-    "olmo2": _NORMED_BEHIND,
-    "opt": Names(
-        "model.decoder.layers",
-        "model.decoder.final_layer_norm",
-        out_proj="self_attn.out_proj",
-        attn_add="self_attn.out_proj",
-        mlp_in="fc1",
-        mlp_out="fc2",
-        mlp_add="fc2",
+    "mpt": Names(
+        "transformer.blocks",
+        "transformer.norm_f",
+        "attn",
+        "attn.out_proj",
+        "attn.out_proj",
+        mlp_in="ffn.up_proj",
+        mlp_out="ffn.down_proj",
+        mlp_add="ffn.down_proj",
+        flow=Flow.WHOLE,
+        gives_pair=True,
     ),
-    "phi": Names(norm="model.final_layernorm", out_proj="self_attn.dense", attn_add="self_attn.dense", parallel=True),
-    "phi3": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
-    "qwen3_moe": _LLAMA,
-    "roberta": _BERT._replace(layers="roberta.encoder.layer"),
-    "smollm3": _LLAMA,
-    "stablelm": _LLAMA,
-    "starcoder2": _LLAMA,
+    "opt": _OPT,
+    "persimmon": _DENSE,
+    "phi": _DENSE._replace(parallel=True),
+    "roberta": _ROBERTA,
+    "xglm": _OPT._replace(layers="model.layers", norm="model.layer_norm", flow=Flow.WHOLE),
+    "xlm-roberta": _ROBERTA,
 }
 """model_type in config.json → names. A family is listed when tests show it equal to plain forward hooks."""
 
@@ -159,6 +198,8 @@ class Anatomy:
     context: int | None
     """Longest prompt the position encoding is made for; None where there is no such limit."""
     logit_softcap: float | None
+    logit_scale: float
+    """Factor of the logits, before any cap."""
     parallel: bool
     """Attention and MLP read the same input, so there is no residual stream between them."""
 
@@ -197,8 +238,9 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
         heads=config.num_attention_heads,
         kv_heads=getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
         vocabulary=int(config.num_labels or 0) if head is None else head.out_features,
-        context=None if getattr(config, "alibi", config.model_type == "bloom") else _context(config),
+        context=None if getattr(config, "alibi", config.model_type in {"bloom", "mpt"}) else _context(config),
         logit_softcap=None if classifies else getattr(config, "final_logit_softcapping", None),
+        logit_scale=1.0 if classifies else _logit_scale(config),
         parallel=names.parallel or _is_parallel(config),
     )
 
@@ -215,9 +257,15 @@ def _head(model: PreTrainedModel, *, classifies: bool) -> nn.Linear:
 
 def _context(config: PreTrainedConfig) -> int | None:
     longest: int | None = getattr(config, "max_position_embeddings", None)
-    if longest is not None and config.model_type == "roberta":
+    if longest is not None and config.model_type in {"camembert", "roberta", "xlm-roberta"}:
         return longest - int(config.pad_token_id or 0) - 1  # its positions are counted from behind the padding token's
     return longest
+
+
+def _logit_scale(config: PreTrainedConfig) -> float:
+    """Cohere multiplies its logits by logit_scale, Granite divides them by logits_scaling."""
+    scale = getattr(config, "logit_scale", None)  # MPT and others know the name, but have no number there
+    return float(scale or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
 
 
 def _is_parallel(config: PreTrainedConfig) -> bool:
@@ -244,6 +292,7 @@ def _refuse_variants(model: PreTrainedModel, names: Names, *, classifies: bool) 
         "apply_residual_connection_post_layernorm": bool(
             getattr(config, "apply_residual_connection_post_layernorm", False)
         ),
+        "residual_multiplier": getattr(config, "residual_multiplier", 1.0) != 1.0,
         "no sequence classification head": not names.flow.causal and not classifies,
     }
     if present := [name for name, found in variants.items() if found]:

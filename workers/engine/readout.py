@@ -56,7 +56,7 @@ def logits(subject: Subject, hidden: Float[Tensor, "row width"], *, tokens: tupl
     normed = norm(hidden[None])[0]
     chosen = slice(None) if tokens is None else list(tokens)
     bias = None if head.bias is None else head.bias[chosen]
-    raw = functional.linear(normed, head.weight[chosen], bias).float()
+    raw = functional.linear(normed, head.weight[chosen], bias).float() * anatomy.logit_scale
     cap = anatomy.logit_softcap
     return raw if cap is None else torch.tanh(raw / cap) * cap
 

@@ -175,9 +175,11 @@ def _spans(
     """
     cues = [(edges[i], edges[i + 1], segment.name) for i, segment in enumerate(pair.segments) if segment.is_cue]
     spans: dict[str, list[int]] = {segment.name: [] for segment in pair.segments}
+    name = pair.segments[0].name
     for position, (start, end) in enumerate(offsets, start=first):
-        touched = [name for low, high, name in cues if start < high and end > low]
-        inside = [segment.name for i, segment in enumerate(pair.segments) if start >= edges[i]]
-        name = touched[0] if touched else (inside or [pair.segments[0].name])[-1]
+        if end > start:
+            touched = [cue for low, high, cue in cues if start < high and end > low]
+            inside = [segment.name for i, segment in enumerate(pair.segments) if start >= edges[i]]
+            name = touched[0] if touched else (inside or [pair.segments[0].name])[-1]
         spans[name].append(position)
     return {name: tuple(positions) for name, positions in spans.items()}

@@ -54,10 +54,51 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "mixtral": ("mixtral", {"num_key_value_heads": 2, "num_local_experts": 4}),
 }
 """Decoders whose runs can be packed: name → (model_type, options)."""
+_KV: dict[str, object] = {"num_key_value_heads": 2}
+_EXPERTS: dict[str, object] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+MORE: dict[str, tuple[str, dict[str, object]]] = {
+    "apertus": ("apertus", GROUPED),
+    "arcee": ("arcee", GROUPED),
+    "biogpt": ("biogpt", {}),
+    "cohere": ("cohere", {**_KV, "logit_scale": 0.5}),
+    "cohere2-sliding": ("cohere2", {**_KV, "sliding_window": 4, "logit_scale": 2.0}),
+    "cwm-sliding": ("cwm", {**GROUPED, "sliding_window": 4}),
+    "dots1": ("dots1", {**GROUPED, "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1}),
+    "ernie4_5": ("ernie4_5", GROUPED),
+    "exaone4-sliding": ("exaone4", {**_KV, "sliding_window": 4}),
+    "exaone_moe": ("exaone_moe", {**GROUPED, **_EXPERTS}),
+    "flex_olmo": ("flex_olmo", {**_KV, "num_experts": 4, "num_experts_per_tok": 2}),
+    "glm": ("glm", GROUPED),
+    "glm4": ("glm4", GROUPED),
+    "gpt_bigcode": ("gpt_bigcode", {"multi_query": True, "n_inner": 48}),
+    "granite-scaled": ("granite", {**_KV, "logits_scaling": 2.0, "embedding_multiplier": 3.0}),
+    "granitemoe": ("granitemoe", {**_KV, "num_local_experts": 4, "logits_scaling": 3.0}),
+    "helium": ("helium", GROUPED),
+    "hunyuan_v1_dense": ("hunyuan_v1_dense", GROUPED),
+    "hy_v3": ("hy_v3", GROUPED),
+    "jais2": ("jais2", GROUPED),
+    "ministral-sliding": ("ministral", {**GROUPED, "sliding_window": 4}),
+    "ministral3": ("ministral3", GROUPED),
+    "nanochat": ("nanochat", _KV),
+    "nemotron": ("nemotron", GROUPED),
+    "olmo3-sliding": ("olmo3", {**_KV, "sliding_window": 4}),
+    "olmoe": ("olmoe", {**_KV, "num_experts": 4, "num_experts_per_tok": 2}),
+    "persimmon": ("persimmon", {}),
+    "phimoe": ("phimoe", {**_KV, "num_local_experts": 4}),
+    "qwen2_moe": ("qwen2_moe", {**_KV, **_EXPERTS, "shared_expert_intermediate_size": 24}),
+    "seed_oss": ("seed_oss", GROUPED),
+    "vaultgemma-sliding": ("vaultgemma", {**GROUPED, "sliding_window": 4}),
+}
+"""More decoders whose runs can be packed, tried in the matrix alone."""
 WHOLE: dict[str, tuple[str, dict[str, object]]] = {
     "bloom-alibi": ("bloom", {"n_layer": 3, "n_head": 4}),
     "falcon-parallel": ("falcon", {"multi_query": True, "parallel_attn": True}),
     "falcon-new": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "codegen": ("codegen", {"rotary_dim": 4, "hidden_size": 64, "num_attention_heads": 8}),
+    "gpt_neo-local": ("gpt_neo", {"attention_types": [[["global", "local", "global"], 1]], "window_size": 4}),
+    "gptj": ("gptj", {"rotary_dim": 4}),
+    "mpt-alibi": ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 3}),
+    "xglm": ("xglm", {"ffn_dim": 48}),
     "falcon-alibi-sequential": ("falcon", {"alibi": True, "multi_query": False, "parallel_attn": False}),
 }
 """Decoders that attend by their own means."""
@@ -72,6 +113,10 @@ CLASSIFIERS: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "modernbert-cls": ("modernbert", {"num_labels": 3, "local_attention": 4, "global_attn_every_n_layers": 2}),
     "modernbert-mean": ("modernbert", {"num_labels": 3, "local_attention": 4, "classifier_pooling": "mean"}),
+    "camembert": ("camembert", _ENCODER),
+    "distilbert": ("distilbert", {"num_labels": 3, "hidden_dim": 48}),
+    "ernie": ("ernie", _ENCODER),
+    "xlm-roberta": ("xlm-roberta", _ENCODER),
     "llama-classes": ("llama", {**GROUPED, "num_labels": 3}),
     "gpt2-classes": ("gpt2", {"num_labels": 3}),
     "gemma2-classes": ("gemma2", {**GROUPED, "num_labels": 3}),
@@ -84,7 +129,7 @@ def tiny(
     variant: str, *, seed: int = 0, tokenizer: PreTrainedTokenizerFast | None = None, vocabulary: int = 101
 ) -> Subject:
     """A random model whose weights are large enough that patches move the logits by tenths of a nat."""
-    model_type, options = {**VARIANTS, **WHOLE, **CLASSIFIERS}[variant]
+    model_type, options = {**VARIANTS, **MORE, **WHOLE, **CLASSIFIERS}[variant]
     config = CONFIG_MAPPING[model_type](**{**SHAPE, **options, "vocab_size": vocabulary})
     torch.manual_seed(seed)
     kind = AutoModelForSequenceClassification if variant in CLASSIFIERS else AutoModelForCausalLM

@@ -16,7 +16,18 @@ from workers.engine.anatomy import FAMILIES
 from workers.engine.loading import Subject
 from workers.engine.positions import Exchange
 
-NEURONS_READ_BY = {"mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "mlp.fc2", "fc2", "mlp.Wo", "output.dense"}
+NEURONS_READ_BY = {
+    "mlp.down_proj",
+    "mlp.c_proj",
+    "mlp.dense_4h_to_h",
+    "mlp.fc2",
+    "fc2",
+    "mlp.Wo",
+    "output.dense",
+    "ffn.lin2",
+    "ffn.down_proj",
+    "mlp.fc_out",
+}
 _BERT = {SiteKind.Q: "query", SiteKind.K: "key", SiteKind.V: "value"}
 
 
@@ -45,7 +56,7 @@ def _columns(subject: Subject, exchange: Exchange, width: int) -> slice:
     size = getattr(config, "head_dim", None) or config.hidden_size // queries
     order = [SiteKind.Q, SiteKind.K, SiteKind.V]
     first = exchange.head * size
-    if len(names) == 1 and exchange.kind in order and config.model_type == "gpt_neox":
+    if len(names) == 1 and exchange.kind in order and config.model_type in {"gpt_neox", "persimmon"}:
         first = (3 * exchange.head + order.index(exchange.kind)) * size
     elif len(names) == 1 and exchange.kind in order:
         first += [0, queries, queries + shared][order.index(exchange.kind)] * size
@@ -54,18 +65,23 @@ def _columns(subject: Subject, exchange: Exchange, width: int) -> slice:
 
 def _projections(subject: Subject) -> dict[SiteKind, str]:
     """Modules that make queries, keys and values; one for all three where the family fuses them."""
+    family = subject.model.config.model_type
     fused = {
         "gpt2": "attn.c_attn",
+        "gpt_bigcode": "attn.c_attn",
         "gpt_neox": "attention.query_key_value",
         "modernbert": "attn.Wqkv",
+        "persimmon": "self_attn.query_key_value",
         "phi3": "self_attn.qkv_proj",
     }
-    if name := fused.get(subject.model.config.model_type):
+    if name := fused.get(family):
         return {SiteKind.Q: name}
-    if subject.model.config.model_type in {"bert", "roberta"}:
-        return {kind: f"attention.self.{kind_name}" for kind, kind_name in _BERT.items()}
+    if family in {"bert", "camembert", "ernie", "roberta", "xlm-roberta"}:
+        return {kind: f"attention.self.{name}" for kind, name in _BERT.items()}
+    if family == "distilbert":
+        return {kind: f"attention.{kind}_lin" for kind in (SiteKind.Q, SiteKind.K, SiteKind.V)}
     made = {kind: f"self_attn.{kind}_proj" for kind in (SiteKind.Q, SiteKind.K, SiteKind.V)}
-    if subject.model.config.model_type == "olmo2":  # its norm runs over all heads, so a head is made only behind it
+    if family in {"flex_olmo", "olmo2", "olmo3", "olmoe"}:  # their norm runs over all heads: a head is made behind it
         made |= {SiteKind.Q: "self_attn.q_norm", SiteKind.K: "self_attn.k_norm"}
     return made
 

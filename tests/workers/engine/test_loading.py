@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from audit_service.errors import InvalidModel
+from audit_service.errors import ControlFailed, InvalidModel
 from tests.workers.engine.models import tiny
 from tests.workers.engine.words import tokenizer
 from workers.engine.loading import describe, load_subject, subject_of
@@ -129,3 +129,44 @@ def test_damaged_weights_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"no weights at all")
     with pytest.raises(InvalidModel, match="cannot be loaded"):
         load_subject(folder, device="cpu")
+
+
+@pytest.mark.parametrize("variant", ["bert", "llama-classes"])
+def test_a_classifier_is_loaded_with_its_head(tmp_path: Path, variant: str) -> None:
+    words = tokenizer(beginning=True, end=True)
+    saved = tiny(variant, tokenizer=words, vocabulary=len(words))
+    saved.model.save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    subject, ids = load_subject(tmp_path, device="cpu"), torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        assert torch.equal(subject.model(ids).logits, saved.model(ids).logits)
+    assert (subject.anatomy.classifies, subject.anatomy.vocabulary, describe(tmp_path).layers) == (True, 3, 3)
+
+
+def test_an_encoder_without_a_classification_head_is_refused(folder: Path) -> None:
+    _change_config(folder, model_type="bert", architectures=["BertForMaskedLM"])
+    with pytest.raises(InvalidModel, match="BertForMaskedLM is neither"):
+        describe(folder)
+
+
+def test_a_quantized_model_is_refused_by_its_method(folder: Path) -> None:
+    _change_config(folder, quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
+    with pytest.raises(InvalidModel, match=r"quantized \(bitsandbytes\)"):
+        load_subject(folder)
+
+
+def test_a_model_that_the_engine_computes_otherwise_is_refused_when_it_is_loaded(
+    folder: Path,
+) -> None:
+    """A later version of a family may compute what the table does not say; here a cap on the logits."""
+    _change_config(folder, final_logit_softcapping=0.01)
+    with pytest.raises(ControlFailed, match="cannot be trusted") as caught:
+        load_subject(folder, device="cpu")
+    assert any(detail.startswith("logits of a plain forward") for detail in caught.value.details)
+
+
+def test_a_model_spread_over_devices_computes_what_it_computes_on_one(folder: Path) -> None:
+    one, several = load_subject(folder, device="cpu"), load_subject(folder, device="spread")
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        torch.testing.assert_close(several.model(ids).logits.cpu(), one.model(ids).logits, atol=1e-4, rtol=0)

@@ -12,7 +12,8 @@ from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction
 from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from tests.workers.engine import naive
-from tests.workers.engine.models import CLASSIFIERS, VARIANTS, WHOLE, tiny
+from tests.workers.engine.models import CLASSIFIERS, MORE, VARIANTS, WHOLE, tiny
+from workers.engine.anatomy import FAMILIES
 from workers.engine.corruptions import mean, noised, zeroed
 from workers.engine.donors import Recording, record
 from workers.engine.heads import INSIDE
@@ -27,7 +28,7 @@ CORRUPT = (5, 17, 44, 9, 21, 60, 7, 90, 14)
 EVERYWHERE = tuple(range(len(CLEAN)))
 TOKENS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
 CLASSES = LabelTokens.single(favorable=(1,), unfavorable=(0, 2))
-FAMILIES = [*VARIANTS, *WHOLE, *CLASSIFIERS]
+TRIED = [*VARIANTS, *MORE, *WHOLE, *CLASSIFIERS]
 
 
 def labels_of(variant: str) -> LabelTokens:
@@ -53,7 +54,7 @@ def kinds_of(subject: Subject, *, inside: bool) -> list[SiteKind]:
     return [kind for kind in SiteKind if kind not in absent]
 
 
-@pytest.mark.parametrize("variant", FAMILIES)
+@pytest.mark.parametrize("variant", TRIED)
 @pytest.mark.parametrize("direction", Direction)
 def test_exchanges_between_the_prompts_of_a_pair_equal_plain_hooks(variant: str, direction: Direction) -> None:
     subject, labels = tiny(variant), labels_of(variant)
@@ -79,7 +80,7 @@ def _corrupted(subject: Subject, exchanges: list[Exchange]) -> Iterator[tuple[st
     yield "noise", noise, clean, [a[at] for a, at in zip(mine, rows, strict=True)]
 
 
-@pytest.mark.parametrize("variant", FAMILIES)
+@pytest.mark.parametrize("variant", TRIED)
 def test_noise_mean_and_zero_equal_plain_hooks(variant: str) -> None:
     subject, labels = tiny(variant), labels_of(variant)
     kinds = [kind for kind in kinds_of(subject, inside=False) if kind is not SiteKind.RESID_MID]
@@ -94,3 +95,7 @@ def test_noise_mean_and_zero_equal_plain_hooks(variant: str) -> None:
         ]
         handle.remove()
         np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0, err_msg=name)
+
+
+def test_every_family_that_is_offered_is_tried() -> None:
+    assert {tiny(variant).anatomy.family for variant in TRIED} == set(FAMILIES)

@@ -3,9 +3,11 @@
 import pytest
 
 from audit_service.domain.behaviors import FormKind, Labels
+from audit_service.domain.labels import LabelTokens
 from audit_service.errors import InvalidBehavior, InvalidPairs
+from tests.workers.engine.models import tiny
 from tests.workers.engine.words import AFTER, BEFORE, SHOUTING, STRIPPING, pair, tokenizer
-from workers.engine.tokens import encode_labels, encode_pair, encode_text
+from workers.engine.tokens import encode_labels, encode_pair, encode_text, labels_of
 
 
 def _text(words: object, ids: tuple[int, ...], positions: tuple[int, ...]) -> str:
@@ -118,3 +120,31 @@ def test_a_label_without_tokens_is_named() -> None:
     with pytest.raises(InvalidBehavior) as caught:
         encode_labels(tokenizer(), Labels(favorable=(" Yes",), unfavorable=("",)))
     assert caught.value.details == ["'' is no token at all"]
+
+
+def test_an_encoder_decides_at_the_token_that_its_tokenizer_puts_in_front() -> None:
+    words = tokenizer(beginning=True, end=True)
+    encoded = encode_pair(words, pair(), first_decides=True)
+    for side, name in ((encoded.clean, "Emily"), (encoded.corrupt, "Lakisha")):
+        assert side.spans["decision"] == (0,)
+        assert _text(words, side.ids, side.spans["cue"]).strip() == name
+        assert side.spans["after"][-1] == len(side.ids) - 1
+        assert sorted(at for span in side.spans.values() for at in span) == list(range(len(side.ids)))
+
+
+def test_an_encoders_prompt_without_a_token_in_front_is_refused() -> None:
+    with pytest.raises(InvalidPairs, match="no decision position"):
+        encode_pair(tokenizer(), pair(), first_decides=True)
+
+
+def test_a_classifiers_labels_are_its_classes() -> None:
+    subject = tiny("bert")
+    subject.model.config.id2label = {0: "deny", 1: "approve", 2: "refer"}
+    found = labels_of(subject, Labels(favorable=("approve",), unfavorable=("deny", "2")))
+    assert found == LabelTokens.single(favorable=(1,), unfavorable=(0, 2))
+
+
+def test_a_decoders_labels_are_its_tokens() -> None:
+    words = tokenizer()
+    labels = Labels(favorable=(" Yes",), unfavorable=(" No",))
+    assert labels_of(tiny("llama", tokenizer=words, vocabulary=len(words)), labels) == encode_labels(words, labels)
