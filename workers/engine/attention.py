@@ -152,9 +152,9 @@ def _attend_queries(
 def weights_of(
     scores: Float[Tensor, "*more query key"], heads: Heads, mask: Bool[Tensor, "query key"]
 ) -> Float[Tensor, "*more query key"]:
-    """Attention pattern from the products of queries and keys, as these heads make it."""
-    scores = scores * heads.scaling
+    """Attention pattern from the products of queries and keys, as these heads make it; overwrites the products."""
+    scores.mul_(heads.scaling)
     if heads.softcap is not None:
-        scores = torch.tanh(scores / heads.softcap) * heads.softcap
-    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        scores.div_(heads.softcap).tanh_().mul_(heads.softcap)
+    scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
     return torch.softmax(scores, dim=-1, dtype=torch.float32).to(heads.value.dtype)

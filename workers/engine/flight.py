@@ -122,6 +122,9 @@ class Flight:
 
     Runs of a family that attends by its own means fly in one group from position 0 on, all joining at one layer: they
     go through the model's layers as an ordinary batch of equal lengths.
+
+    Where layers live on several devices, accelerate moves what each is given to its own; what was recorded at a layer
+    is there already, and row numbers and masks follow.
     """
 
     def __init__(self, subject: Subject, groups: Sequence[Group], *, tap: Tap | None = None) -> None:
@@ -215,7 +218,7 @@ class Flight:
             + span.first
             for span in self._spans
         )
-        return torch.cat([rows.flatten() for rows in tails]).to(self._subject.device)
+        return torch.cat([rows.flatten() for rows in tails]).to(self._stream.device)
 
     @property
     def _only_tails(self) -> bool:
@@ -231,7 +234,7 @@ class Flight:
         out = torch.cat(parts)
         if self._only_tails:
             wide = out.new_zeros(heads.query.shape[1], *out.shape[1:])
-            out = wide.index_copy_(0, self._tails(), out)
+            out = wide.index_copy_(0, self._tails().to(out.device), out)
         self._apply_patterns(heads.value, out)
         return out
 
@@ -255,7 +258,7 @@ class Flight:
             first = span.first + r * span.group.length
             own = value[shared, first : first + span.group.length]
             whole = torch.cat((span.group.prefixes[self._layer].value[shared], own)) if span.group.start else own
-            out[edit.rows + first, edit.head] = edit.values @ whole[: edit.values.shape[1]]
+            out[edit.rows.to(out.device) + first, edit.head] = edit.values @ whole[: edit.values.shape[1]]
 
     def _attend_span(self, heads: Heads, span: _Span) -> Float[Tensor, "row head value_width"]:
         group, rows = span.group, span.rows
@@ -263,7 +266,7 @@ class Flight:
         none_before = Prefix(heads.key[:, :0], heads.value[:, :0])
         prefix = group.prefixes[self._layer] if group.start else none_before
         mask = group.entry.calls[self._layer].mask[-group.tails if self._only_tails else group.start :]
-        return attend_group(mine, prefix, mask, members=span.active)
+        return attend_group(mine, prefix, mask.to(heads.key.device), members=span.active)
 
     @contextmanager
     def _instruments(self, block: Block) -> Iterator[None]:
@@ -308,9 +311,10 @@ class Flight:
     def _apply_between(self, added: Float[Tensor, "row width"]) -> None:
         """Edit the stream between attention and MLP through what attention adds to it."""
         if (self._layer, Stage.MID) in self._edits:
-            middle = self._stream + added
+            stream = self._stream.to(added.device)
+            middle = stream + added
             self._apply(Stage.MID, middle)
-            added.copy_(middle - self._stream)
+            added.copy_(middle - stream)
 
     def _apply(self, stage: Stage, packed: Tensor, *, present: Int[Tensor, " present"] | None = None) -> None:
         """Put this layer's edits of one stage into the packed [row, width] or [row, head, width] activations.
@@ -319,9 +323,9 @@ class Flight:
         """
         for g, r, edit in self._edits.get((self._layer, stage), ()):
             span = self._spans[g]
-            rows = edit.rows + (span.first + r * span.group.length)
+            rows = edit.rows.to(packed.device) + (span.first + r * span.group.length)
             if present is not None:
-                rows = torch.searchsorted(present, rows)
+                rows = torch.searchsorted(present.to(rows.device), rows)
             place = rows if edit.head is None else (rows, edit.head)
             packed[place] = edit.put_into(packed[place])
 

@@ -16,7 +16,8 @@ def pattern_rows(recording: Recording, layer: int, head: int, at: Int[Tensor, " 
     """Attention weights of one query head at some positions over all positions of its prompt."""
     heads = recording.heads[layer]
     shared = head // (heads.query.shape[0] // heads.key.shape[0])
-    return weights_of(heads.query[head, at] @ heads.key[shared].T, heads, recording.entry.calls[layer].mask[at])
+    mask = recording.entry.calls[layer].mask[at].to(heads.query.device)
+    return weights_of(heads.query[head, at] @ heads.key[shared].T, heads, mask)
 
 
 def require_counterpart(exchange: Exchange, recipient: Recording, donor: Recording) -> None:

@@ -63,11 +63,11 @@ def narrowed(first: nn.Module, last: nn.Module, rows: Int[Tensor, " kept"]) -> I
     def narrow(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         nonlocal total
         total = arguments[0].shape[-2]
-        return (arguments[0].index_select(-2, rows), *arguments[1:])
+        return (arguments[0].index_select(-2, rows.to(arguments[0].device)), *arguments[1:])
 
     def widen(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor:
         wide = output.new_zeros(*output.shape[:-2], total, output.shape[-1])
-        return wide.index_copy_(-2, rows, output)
+        return wide.index_copy_(-2, rows.to(output.device), output)
 
     handles = [first.register_forward_pre_hook(narrow), last.register_forward_hook(widen)]
     try:

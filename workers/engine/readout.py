@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 import torch
+from accelerate.utils import align_module_device
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -55,8 +56,11 @@ def logits(subject: Subject, hidden: Float[Tensor, "row width"], *, tokens: tupl
         )
     normed = norm(hidden[None])[0]
     chosen = slice(None) if tokens is None else list(tokens)
-    bias = None if head.bias is None else head.bias[chosen]
-    raw = functional.linear(normed, head.weight[chosen], bias).float() * anatomy.logit_scale
+    with align_module_device(head):  # its weights may be kept elsewhere until they are needed
+        bias = None if head.bias is None else head.bias[chosen]
+        weight = head.weight[chosen]
+        raw = functional.linear(normed.to(weight.device), weight, bias).float().to(subject.device)
+    raw = raw * anatomy.logit_scale
     cap = anatomy.logit_softcap
     return raw if cap is None else torch.tanh(raw / cap) * cap
 

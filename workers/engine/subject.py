@@ -20,8 +20,10 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where prompts enter the model."""
-        return self.model.device
+        """Where prompts enter the model; its layers may lie elsewhere."""
+        hook = getattr(self.model.get_input_embeddings(), "_hf_hook", None)
+        place = getattr(hook, "execution_device", None)
+        return self.model.device if place is None else torch.device(place)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -63,7 +63,10 @@ MORE: dict[str, tuple[str, dict[str, object]]] = {
     "cohere": ("cohere", {**_KV, "logit_scale": 0.5}),
     "cohere2-sliding": ("cohere2", {**_KV, "sliding_window": 4, "logit_scale": 2.0}),
     "cwm-sliding": ("cwm", {**GROUPED, "sliding_window": 4}),
-    "dots1": ("dots1", {**GROUPED, "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1}),
+    "dots1": (
+        "dots1",
+        {**GROUPED, "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1},
+    ),
     "ernie4_5": ("ernie4_5", GROUPED),
     "exaone4-sliding": ("exaone4", {**_KV, "sliding_window": 4}),
     "exaone_moe": ("exaone_moe", {**GROUPED, **_EXPERTS}),
