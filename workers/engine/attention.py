@@ -155,6 +155,6 @@ def weights_of(
     """Attention pattern from the products of queries and keys, as these heads make it; overwrites the products."""
     scores.mul_(heads.scaling)
     if heads.softcap is not None:
-        scores.div_(heads.softcap).tanh_().mul_(heads.softcap)
+        scores = torch.tanh(scores / heads.softcap) * heads.softcap
     scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
     return torch.softmax(scores, dim=-1, dtype=torch.float32).to(heads.value.dtype)
