@@ -51,6 +51,8 @@ class Settings(BaseSettings):
 
     shard_lease_s: float = Field(default=20.0, gt=0)
     """A worker that was not heard of for so long has lost its shard to the others."""
+    device: str = "auto"
+    """Where workers load models: auto (a GPU if there is one), cpu, cuda, cuda:1, or spread over all GPUs by layers."""
     report_languages: tuple[Literal["en", "zh-Hant"], ...] = ("en",)
     """Languages that every run is reported in, as a JSON list."""
     signing_pkcs12: Path | None = None

@@ -54,7 +54,7 @@ class Models:
             return self._loaded[3]
         self._loaded = None  # two models at once might not fit
         verify_unchanged(identity, path)
-        subject = load_subject(path, dtype=identity.dtype)
+        subject = load_subject(path, dtype=identity.dtype, device=get_settings().device)
         self._loaded = (identity.digest, path, stamp, subject)
         return subject
 

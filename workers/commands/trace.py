@@ -74,7 +74,7 @@ def trace(
         bool, typer.Option("--add-special-tokens", help="Let the tokenizer add its own tokens.")
     ] = False,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or spread (layers over all GPUs).")] = "auto",
 ) -> None:
     """Patch one pair of texts at every layer and token, and write the patched decision values.
 

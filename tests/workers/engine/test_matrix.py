@@ -15,6 +15,7 @@ from tests.workers.engine import naive
 from tests.workers.engine.models import CLASSIFIERS, MORE, VARIANTS, WHOLE, tiny
 from workers.engine.anatomy import FAMILIES
 from workers.engine.corruptions import mean, noised, zeroed
+from workers.engine.decisions import measure_decisions
 from workers.engine.donors import Recording, record
 from workers.engine.heads import INSIDE
 from workers.engine.loading import Subject
@@ -22,6 +23,7 @@ from workers.engine.neurons import neurons_reader
 from workers.engine.patching import patch
 from workers.engine.placing import heads_of
 from workers.engine.positions import Exchange
+from workers.engine.selfcheck import TOLERANCE
 
 CLEAN = (5, 17, 33, 8, 21, 60, 7, 90, 14)
 CORRUPT = (5, 17, 44, 9, 21, 60, 7, 90, 14)
@@ -99,3 +101,38 @@ def test_noise_mean_and_zero_equal_plain_hooks(variant: str) -> None:
 
 def test_every_family_that_is_offered_is_tried() -> None:
     assert {tiny(variant).anatomy.family for variant in TRIED} == set(FAMILIES)
+
+
+HALVES = [
+    *("gpt2", "llama", "gemma2-sliding-softcap", "qwen3", "opt", "gpt_neox-parallel", "cohere", "bloom-alibi"),
+    *("falcon-new", "bert", "deberta-v2", "modernbert-mean", "llama-classes"),
+]
+"""Families of every build but mixtures of experts, which may send a rounded row to another expert."""
+
+
+@pytest.mark.parametrize("variant", HALVES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_within_its_stated_bound_of_plain_hooks(variant: str, dtype: torch.dtype) -> None:
+    subject, labels = tiny(variant), labels_of(variant)
+    subject.model.to(dtype)
+    exchanges = cells(subject, kinds_of(subject, inside=True), seed=len(variant))
+    sides = (record(subject, ids, neurons=True) for ids in (CORRUPT, CLEAN))
+    found = patch(subject, *sides, exchanges, labels=labels)
+    expected = [naive.patched_decision(subject, CORRUPT, CLEAN, exchange, labels) for exchange in exchanges]
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE[dtype], rtol=0)
+
+
+@pytest.mark.parametrize("variant", HALVES)
+def test_the_company_of_a_cell_or_prompt_changes_no_number(variant: str) -> None:
+    subject, labels, rng = tiny(variant), labels_of(variant), np.random.default_rng(0)
+    exchanges = cells(subject, kinds_of(subject, inside=True), seed=1)
+    sides = [record(subject, ids, neurons=True) for ids in (CORRUPT, CLEAN)]
+    together = patch(subject, *sides, exchanges, labels=labels)
+    prompts = [tuple(rng.integers(3, 100, size=length).tolist()) for length in (1, 4, 4, 9, 9, 9, 13)]
+    decided = measure_decisions(subject, prompts, labels).d
+    for part in np.array_split(rng.permutation(len(exchanges)), 4):
+        alone = patch(subject, *sides, [exchanges[number] for number in part], labels=labels)
+        np.testing.assert_allclose(alone, together[part], atol=1e-5, rtol=0)
+    for part in np.array_split(rng.permutation(len(prompts)), 3):
+        again = measure_decisions(subject, [prompts[number] for number in part], labels).d
+        np.testing.assert_allclose(again, decided[part], atol=1e-5, rtol=0)
