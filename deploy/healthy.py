@@ -12,7 +12,7 @@ import urllib.request
 from audit_service import dispatch
 from audit_service.settings import get_settings
 
-SECONDS = 5.0
+SECONDS = 3.0
 
 
 def api() -> bool:

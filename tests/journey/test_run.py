@@ -2,19 +2,27 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
 from pypdf import PdfReader
 
 from audit_service.domain.lifecycle import RunState
 from audit_service.embedded.processes import wait_until
+from audit_service.processes import running
+from audit_service.settings import Settings
+from tests.examples import EXAMPLES, loan_denial
 from tests.folders import open_folder
 from tests.journey.conftest import COMMAND, Machine, environment
+from tests.tiny_model import save_tiny_model
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -99,3 +107,34 @@ class TestWithAService:
         assert gap.value is not None
         assert f"{gap.value:+.3f}".replace("-", "−") in text
         assert machine.client.run(run_id).plan_digest[:16] in text.replace("\n", "")
+
+
+class TestNotebook:
+    """The shipped notebook runs in a kernel of its own, against the running service."""
+
+    @pytest.fixture
+    def notebook(self) -> NotebookNode:
+        return nbformat.read(EXAMPLES / "audit.ipynb", as_version=4)
+
+    def test_it_is_shipped_without_outputs(self, notebook: NotebookNode) -> None:
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert all(not cell.outputs and cell.execution_count is None for cell in code)
+
+    def test_it_runs_from_top_to_bottom(self, notebook: NotebookNode, machine: Machine, tmp_path: Path) -> None:
+        address = running(Settings(data_dir=machine.data_dir))
+        assert address is not None
+        model = save_tiny_model(tmp_path / "tiny-notebook", loan_denial().behavior)
+        [place] = [n for n, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])]
+        parameters = [
+            "from pathlib import Path",
+            f"URL = {address.url!r}",
+            f"MODEL = Path({str(model)!r})",
+            "MIN_COVERAGE = 0.0001  # a random model spreads its probability over all words",
+        ]
+        notebook.cells.insert(place + 1, nbformat.v4.new_code_cell("\n".join(parameters)))
+        kernel = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+        kernel.execute(env=os.environ | {"AUDIT_DATA_DIR": str(machine.data_dir)})
+        [pdf] = tmp_path.glob("evidence-*.pdf")
+        assert pdf.read_bytes().startswith(b"%PDF")
+        [states] = notebook.cells[-2].outputs
+        assert "COMPLETED" in states.data["text/plain"]
