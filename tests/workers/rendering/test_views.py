@@ -6,6 +6,8 @@ from string import Formatter
 
 import pytest
 
+from audit_service.domain.pairs import PairSet
+from audit_service.domain.provenance import Provenance
 from audit_service.domain.results import Outcome
 from audit_service.domain.sentences import CATALOGUE
 from audit_service.errors import InvalidInput
@@ -116,6 +118,44 @@ def test_one_pair_makes_a_document(language: str) -> None:
     view = build_view(make_evidence(pair_set=full.pair_set.model_copy(update={"pairs": (pair,)})), language=language)
     assert view.conclusion.lines
     assert json.loads(view.model_dump_json())["document_id"].startswith("AE-")
+
+
+def _datasheet(evidence: Evidence) -> str:
+    [section] = [section for section in build_view(evidence, language="en").sections if section.id == "datasheet"]
+    return section.blocks[0].model_dump_json()
+
+
+def test_the_datasheet_says_how_the_pairs_came_about(evidence: Evidence) -> None:
+    """Generated, uploaded as they are, or imported: only of generated pairs is it known that no person is in them."""
+    generated = _datasheet(evidence)
+    assert "one template filled with one applicant profile" in generated
+    assert "profiles are invented" in generated
+    pair = evidence.pair_set.pairs[0]
+    uploaded = PairSet(name="x", pairs=(pair.model_copy(update={"template": "uploaded"}),))
+    shown = _datasheet(make_evidence(pair_set=uploaded))
+    assert "were uploaded as they are" in shown
+    assert "profiles are invented" not in shown
+    provenance = Provenance(
+        data_set="A data set (2020)",
+        file="set.csv",
+        sha256="ab" * 32,
+        rows=1200,
+        left_out={"other type": 7},
+        conversion="A row is a pair.",
+        limits=("Flawed.",),
+        converter="audit-service",
+    )
+    shown = _datasheet(make_evidence(pair_set=PairSet(name="x", pairs=uploaded.pairs, provenance=provenance)))
+    for said in (
+        "A data set (2020)",
+        "set.csv, SHA-256 abab",
+        "1,200",
+        "other type (7)",
+        "A row is a pair.",
+        "Flawed.",
+    ):
+        assert said in shown
+    assert "profiles are invented" not in shown
 
 
 @pytest.mark.parametrize(

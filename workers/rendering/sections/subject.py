@@ -1,7 +1,7 @@
 """What was audited and by which rules: scope, model, behavior, criteria, prompt pairs."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from audit_service.domain.pairs import Pair, PairKind, Side
 from audit_service.domain.results import Outcome
@@ -204,8 +204,7 @@ def datasheet(context: Context) -> Section:
                 (t("datasheet.name"), text_cell(pair_set.name)),
                 (t("datasheet.digest"), code(pair_set.digest)),
                 (t("datasheet.pairs"), text_cell(f"{len(pair_set.pairs):,}")),
-                (t("datasheet.construction"), text_cell(t("datasheet.construction.value"))),
-                (t("datasheet.personal"), text_cell(t("datasheet.personal.value"))),
+                *_origin(context),
                 (t("datasheet.resemblance"), text_cell(note_text or t("datasheet.resemblance.none"))),
                 (t("datasheet.exclusions"), text_cell(t("datasheet.exclusions.value"))),
             ),
@@ -219,6 +218,27 @@ def datasheet(context: Context) -> Section:
     for form in context.evidence.plan.behavior.forms:
         blocks.extend(_example(context, form.name))
     return Section(id="datasheet", number="5", title=t("datasheet.title"), blocks=tuple(blocks))
+
+
+def _origin(context: Context) -> Iterator[tuple[str, Cell]]:
+    """How the pairs came about: from the behavior's templates, from a data set, or from somebody's upload."""
+    t, pair_set = context.t, context.evidence.pair_set
+    if told := pair_set.provenance:
+        yield t("datasheet.construction"), text_cell(told.conversion)
+        yield t("datasheet.source"), text_cell(told.data_set)
+        yield t("datasheet.file"), text_cell(f"{told.file}, SHA-256 {told.sha256}")
+        left_out = t.join(f"{why} ({count:,})" for why, count in sorted(told.left_out.items()))
+        yield t("datasheet.rows"), text_cell(f"{told.rows:,}")
+        yield t("datasheet.left_out"), text_cell(left_out or t("datasheet.left_out.none"))
+        if told.limits:
+            yield t("datasheet.limits"), text_cell(" ".join(told.limits))
+    elif {pair.template for pair in pair_set.pairs} <= set(context.evidence.plan.behavior.templates):
+        yield t("datasheet.construction"), text_cell(t("datasheet.construction.value"))
+        yield t("datasheet.personal"), text_cell(t("datasheet.personal.value"))
+        return
+    else:
+        yield t("datasheet.construction"), text_cell(t("datasheet.construction.uploaded"))
+    yield t("datasheet.personal"), text_cell(t("datasheet.personal.unknown"))
 
 
 def _counts(context: Context) -> Block:
