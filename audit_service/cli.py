@@ -80,21 +80,38 @@ def migrate() -> None:
 @app.command()
 def lint(file: Annotated[Path, typer.Argument(help="The audit's YAML file.")]) -> None:
     """Check an audit against the protocol before anything is computed; fails on errors, not on warnings."""
-    from audit_service.auditfiles import read_audit, read_pairs  # noqa: PLC0415
-    from audit_service.domain.protocol import lint as findings_of  # noqa: PLC0415
-    from audit_service.domain.results import Level  # noqa: PLC0415
     from audit_service.domain.sentences import english  # noqa: PLC0415
+    from audit_service.linting import lint_file  # noqa: PLC0415
 
-    audit = read_audit(file)
-    findings = findings_of(
-        behavior=audit.behavior, tracing=audit.tracing, judging=audit.judging, pairs=read_pairs(file, audit).pairs
-    )
-    for finding in findings:
-        out.print(f"[bold]{finding.rule} {finding.level}[/]  {english(finding.sentence)}")
-        out.print(f"      → {english(finding.remedy)}")
-    if not findings:
+    linted = lint_file(file)
+    for finding in linted.findings:
+        _say(f"{finding.rule} {finding.level}: {english(finding.sentence)}")
+        _say(f"  → {english(finding.remedy)}")
+    if not linted.findings:
         _say("The protocol has no objection.")
-    if any(finding.level is Level.ERROR for finding in findings):
+    for sentence in linted.power:
+        _say(english(sentence))
+    if linted.is_broken:
+        raise typer.Exit(1)
+
+
+@app.command()
+def calibrate(
+    audits: Annotated[int, typer.Option(min=20, help="Simulated audits of each world.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
+) -> None:
+    """Simulate audits with known truth: intervals must cover it and tests must keep their level, or this fails."""
+    from audit_service.domain.calibration import calibrate as checks  # noqa: PLC0415
+
+    failed = 0
+    _say(f"{'':4}{'rate':>6}  {'allowed':14}world, and what is counted over {audits} audits")
+    for found in checks(audits=audits, seed=seed):
+        failed += not found.sound
+        said = "ok" if found.sound else "FAIL"
+        allowed = f"{found.lowest:.3f}-{found.highest:.3f}"
+        _say(f"{said:4}{found.rate:6.3f}  {allowed:14}{found.world}: {found.what}")
+    _say(f"{failed} outside of what is allowed." if failed else "All within what is allowed.")
+    if failed:
         raise typer.Exit(1)
 
 

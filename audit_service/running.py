@@ -9,15 +9,15 @@ from pydantic import Field
 from rich.console import Console
 
 from audit_service import processes
-from audit_service.auditfiles import pair_format, read_audit, read_pairs
+from audit_service.auditfiles import model_path, pair_format, read_audit, read_pairs
 from audit_service.audits.schemas import PlanCreate, PlanRecord, Run
 from audit_service.client import Client
-from audit_service.domain.auditfile import DEMO, DEMO_MODEL, AuditFile, ModelSource
+from audit_service.domain.auditfile import AuditFile, ModelSource
 from audit_service.domain.lifecycle import TERMINAL, RunState
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.results import VerdictValue
 from audit_service.domain.sentences import english
-from audit_service.errors import Cancelled, Conflict, InvalidModel
+from audit_service.errors import Cancelled, Conflict
 from audit_service.files import write_whole
 from audit_service.following import follow
 from audit_service.pairsets.schemas import PairSet
@@ -103,10 +103,13 @@ def make_plan(client: Client, file: Path, audit: AuditFile, console: Console) ->
                 pair_set_id=pairs.id,
                 tracing=audit.tracing,
                 judging=audit.judging,
+                metric_ids=tuple(client.register_metric(metric).id for metric in audit.definitions()),
             )
         )
     cost = f"{pairs.count} pairs, {plan.cost.forward_passes} forward passes"
     console.print(f"Plan {plan.digest[:12]} is fixed: {cost}", soft_wrap=True)
+    for line in plan.power:
+        console.print(line, style="dim", soft_wrap=True, highlight=False)
     return plan
 
 
@@ -114,24 +117,10 @@ def _model(file: Path, source: ModelSource) -> ModelVersionCreate:
     return ModelVersionCreate(
         name=source.name,
         version=source.version,
-        path=_model_path(file, source.path),
+        path=model_path(file, source.path),
         revision=source.revision,
         dtype=Dtype(source.dtype),
     )
-
-
-def _model_path(file: Path, path: str) -> str:
-    """An absolute folder where there is one; paths are relative to the audit's file. Else it is taken as a hub name."""
-    if path == DEMO:
-        folder = get_settings().cache_dir / "models" / DEMO_MODEL
-        if not folder.is_dir():
-            raise InvalidModel("The demonstration model is not there yet.", remedy="Run `audit-service demo-model`.")
-        return str(folder)
-    try:
-        folder = (file.parent / Path(path).expanduser()).absolute()
-        return str(folder) if folder.exists() else path
-    except (OSError, RuntimeError):  # no path of this machine; the service says what is wrong with it
-        return path
 
 
 def _pairs(client: Client, file: Path, audit: AuditFile, behavior_version_id: str) -> PairSet:

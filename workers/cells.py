@@ -1,6 +1,5 @@
 """The stored cells of a run, checked against their digests and put together as tables."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -9,9 +8,9 @@ from sqlalchemy.orm import undefer
 
 from audit_service.db.handles import ReadSession
 from audit_service.db.tables import PairSetRow, RunRow, ShardRow, TraceRow
-from audit_service.domain.cells import DecisionTable, EffectTable
-from audit_service.domain.pairs import Pair, PairSet
-from audit_service.domain.plan import Direction, Plan, ShardKind
+from audit_service.domain.pairs import PairSet
+from audit_service.domain.plan import Plan, Shard
+from audit_service.domain.tables import Tables
 from audit_service.domain.trace import Control, Measured, Trace
 from audit_service.errors import ControlFailed
 from audit_service.pairsets import repository as pairsets
@@ -21,7 +20,7 @@ from audit_service.pairsets import repository as pairsets
 class StoredShard:
     """A traced shard as it lies in the database."""
 
-    shard: ShardRow
+    shard: Shard
     trace: Trace
     measured: Measured
     digest: str
@@ -40,14 +39,8 @@ class RunCells:
     pair_set: PairSet
     shards: tuple[StoredShard, ...]
 
-    def decisions(self) -> DecisionTable:
-        found = [stored for stored in self.shards if stored.shard.kind is ShardKind.DECISIONS]
-        return DecisionTable.of(self._pairs(found), [stored.trace.decisions() for stored in found])
-
-    def effects(self) -> list[EffectTable]:
-        """One table for each form and direction of the plan."""
-        forms = [form.name for form in self.plan.behavior.forms]
-        return [self._effects(form, direction) for form in forms for direction in self.plan.tracing.directions]
+    def tables(self) -> Tables:
+        return Tables.of(self.plan, self.pair_set, [(stored.shard, stored.trace) for stored in self.shards])
 
     def controls(self) -> tuple[Control, ...]:
         """Each control with the largest deviation that any shard saw."""
@@ -57,24 +50,18 @@ class RunCells:
                 worst[control.name] = control
         return tuple(worst.values())
 
-    def _effects(self, form: str, direction: Direction) -> EffectTable:
-        found = [
-            stored
-            for stored in self.shards
-            if stored.shard.kind is ShardKind.EFFECTS
-            and (stored.shard.form, stored.shard.direction) == (form, direction)
-        ]
-        return EffectTable.of(
-            form,
-            direction,
-            pairs=self._pairs(found),
-            sites=self.plan.sites,
-            shards=[stored.trace.effects() for stored in found],
-        )
 
-    def _pairs(self, shards: Sequence[StoredShard]) -> list[Pair]:
-        by_id = {pair.id: pair for pair in self.pair_set.pairs}
-        return [by_id[pair_id] for stored in shards for pair_id in stored.shard.pair_ids]
+def shard_of(row: ShardRow, plan_digest: str) -> Shard:
+    """What the row asks to be measured."""
+    return Shard(
+        plan_digest=plan_digest,
+        kind=row.kind,
+        form=row.form,
+        direction=row.direction,
+        corruption=row.corruption,
+        sites=tuple(row.sites),
+        pair_ids=tuple(row.pair_ids),
+    )
 
 
 def load(session: ReadSession, run_id: str) -> RunCells:
@@ -88,7 +75,7 @@ def load(session: ReadSession, run_id: str) -> RunCells:
         .options(undefer(TraceRow.payload))
     )
     shards = tuple(
-        StoredShard(shard, Trace(trace.payload), trace.measured, trace.digest)
+        StoredShard(shard_of(shard, run.plan.digest), Trace(trace.payload), trace.measured, trace.digest)
         for shard, trace in session.execute(query)
     )
     return RunCells(run.plan.content, pairsets.load(session, session.get_one(PairSetRow, run.plan.pair_set_id)), shards)

@@ -1,6 +1,6 @@
 """Who works on a shard: taking it, keeping it by heartbeats, giving it back, saving it once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +10,15 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from audit_service.db.handles import ReadSession, WriteSession
-from audit_service.db.tables import ModelVersionRow, PairRow, RunRow, ShardRow, TraceRow
+from audit_service.db.tables import ModelVersionRow, PairRow, PairSetRow, RunRow, ShardRow, TraceRow
 from audit_service.domain.lifecycle import EventKind, RunState, ShardState
 from audit_service.domain.pairs import Pair
-from audit_service.domain.plan import Direction, Plan, ShardKind
+from audit_service.domain.plan import Corruption, Direction, Plan, ShardKind
+from audit_service.domain.shards import partners
 from audit_service.domain.trace import Measured, Trace
 from audit_service.errors import DatabaseDown
 from audit_service.events import repository as events
+from audit_service.pairsets import repository as pairsets
 from workers.runtime import Runtime
 
 HEARTBEAT_S = 1.0
@@ -31,9 +33,13 @@ class Lease:
     kind: ShardKind
     form: str
     direction: Direction | None
+    corruption: Corruption | None
+    sites: tuple[str, ...]
     plan: Plan
     model_path: Path
     pairs: tuple[Pair, ...]
+    partners: Mapping[str, tuple[Pair, ...]]
+    """Pair → other pairs, where the corruption takes activations from them."""
 
 
 def take(runtime: Runtime, run_id: str, shard_key: str) -> Lease | None:
@@ -64,15 +70,23 @@ def _lease(session: ReadSession, shard: ShardRow) -> Lease:
         select(PairRow).where(PairRow.pair_set_id == run.plan.pair_set_id, PairRow.pair_id.in_(shard.pair_ids))
     )
     pairs = {row.pair_id: row.content for row in rows}
+    plan = run.plan.content
+    others: Mapping[str, tuple[Pair, ...]] = {}
+    if shard.corruption in {Corruption.RESAMPLE, Corruption.MEAN}:
+        pair_set = pairsets.load(session, session.get_one(PairSetRow, run.plan.pair_set_id))
+        others = partners(plan, pair_set, shard.form)
     return Lease(
         run_id=run.id,
         shard_key=shard.key,
         kind=shard.kind,
         form=shard.form,
         direction=shard.direction,
-        plan=run.plan.content,
+        corruption=shard.corruption,
+        sites=tuple(shard.sites),
+        plan=plan,
         model_path=Path(path),
         pairs=tuple(pairs[pair_id] for pair_id in shard.pair_ids),
+        partners=others,
     )
 
 

@@ -9,17 +9,19 @@ import numpy as np
 
 from audit_service.domain.cells import EffectTable
 from audit_service.domain.pairs import Pair
+from audit_service.domain.shards import partners
+from audit_service.domain.tables import Tables
 from audit_service.errors import InvalidInput
 from audit_service.registry.inspection import verify_unchanged
 from workers.engine.decisions import measure_decisions
 from workers.engine.determinism import make_deterministic
 from workers.engine.loading import load_subject
-from workers.engine.patching import trace_pair
 from workers.engine.selfcheck import TOLERANCE
 from workers.engine.subject import Subject
 from workers.engine.tokens import labels_of, prompts_of
+from workers.engine.variants import setting_of, trace_variant
 from workers.rendering.evidence import Evidence
-from workers.rendering.verifying import Cells, cells_of, open_bundle
+from workers.rendering.verifying import cells_of, open_bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Repeated:
 
     pair: str
     what: str
-    """ "decisions", or the direction of the effects."""
+    """ "decisions", or direction and corruption of the effects."""
     cells: int
     deviation: float
     """Largest difference to a stored cell, in nats."""
@@ -61,7 +63,7 @@ def reperform(bundle: bytes, *, model: Path, sample: int, seed: int) -> Iterator
                 yield _effects(subject, evidence, table, pair)
 
 
-def _drawn(evidence: Evidence, cells: Cells, *, sample: int, seed: int) -> Sequence[Pair]:
+def _drawn(evidence: Evidence, cells: Tables, *, sample: int, seed: int) -> Sequence[Pair]:
     """A traced pair first, then any."""
     rng = random.Random(seed)  # noqa: S311 - a sample that can be drawn again, not a secret
     pairs = list(evidence.pair_set.pairs)
@@ -73,7 +75,7 @@ def _drawn(evidence: Evidence, cells: Cells, *, sample: int, seed: int) -> Seque
     return [*first, *rng.sample(others, sample - len(first))]
 
 
-def _decisions(subject: Subject, evidence: Evidence, cells: Cells, pair: Pair) -> Repeated:
+def _decisions(subject: Subject, evidence: Evidence, cells: Tables, pair: Pair) -> Repeated:
     encoded = prompts_of(subject, pair)
     labels = labels_of(subject, evidence.plan.behavior.labels)
     again = measure_decisions(subject, [encoded.clean_ids, encoded.corrupt_ids], labels)
@@ -82,17 +84,19 @@ def _decisions(subject: Subject, evidence: Evidence, cells: Cells, pair: Pair) -
 
 
 def _effects(subject: Subject, evidence: Evidence, table: EffectTable, pair: Pair) -> Repeated:
+    """Every cell of a pair in one table, measured as the worker does."""
     plan = evidence.plan
-    again = trace_pair(
+    others = partners(plan, evidence.pair_set, table.form)[pair.id]
+    again = trace_variant(
         subject,
         prompts_of(subject, pair),
-        plan.sites,
-        direction=table.direction,
+        [site.parts for site in table.sites],
+        setting_of(plan, table.direction, table.corruption),
         labels=labels_of(subject, plan.behavior.labels),
-        mapping=plan.tracing.mapping,
+        others=[prompts_of(subject, other).corrupt for other in others],
     )
     stored = table.patched[table.pairs.index(pair)]
-    return _compared(subject, pair, str(table.direction), stored, again.patched)
+    return _compared(subject, pair, table.key.removeprefix(f"{table.form}."), stored, again.patched)
 
 
 def _compared(subject: Subject, pair: Pair, what: str, stored: np.ndarray, again: np.ndarray) -> Repeated:

@@ -1,5 +1,6 @@
 """Making plans: frozen, hashed, with their cost and their history."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from audit_service.audits import repository
@@ -12,13 +13,17 @@ from audit_service.db.tables import BehaviorVersionRow, PlanRow
 from audit_service.domain.cost import estimate
 from audit_service.domain.plan import Plan
 from audit_service.domain.planning import changed_after, compose
-from audit_service.domain.protocol import lint_plan
+from audit_service.domain.power import in_words
+from audit_service.domain.protocol import Seen, lint_plan
+from audit_service.domain.readings import DEFAULT, MetricDefinition
 from audit_service.domain.shards import shards
 from audit_service.errors import NotFound
+from audit_service.metrics import service as metrics
 from audit_service.pairsets import repository as pairs
 from audit_service.pairsets import service as pairsets
 from audit_service.registry import service as registry
 from audit_service.registry.labels import check_labels
+from audit_service.registry.spans import unequal_spans
 
 
 def make_plan(session: WriteSession, wanted: PlanCreate) -> Ensured[PlanRow]:
@@ -32,9 +37,17 @@ def make_plan(session: WriteSession, wanted: PlanCreate) -> Ensured[PlanRow]:
     model = registry.version(session, wanted.model_version_id)
     behavior = behaviors.version(session, wanted.behavior_version_id)
     pair_set = pairs.load(session, pairsets.pair_set(session, wanted.pair_set_id))
-    terms = compose(model.identity, behavior.content, pair_set, tracing=wanted.tracing, judging=wanted.judging)
     registry.check_files(model)
     check_labels(Path(model.path), behavior.content.labels)
+    terms = compose(
+        model.identity,
+        behavior.content,
+        pair_set,
+        tracing=wanted.tracing,
+        judging=wanted.judging,
+        metrics=_metrics(session, wanted),
+        unequal_spans=unequal_spans(Path(model.path), pair_set.pairs),
+    )
     locks.hold(session, f"plan/{terms.digest}")
     if present := repository.plan_with_terms(session, terms.digest):
         return Ensured(present, is_new=False)
@@ -44,7 +57,8 @@ def make_plan(session: WriteSession, wanted: PlanCreate) -> Ensured[PlanRow]:
         terms_digest=terms.digest,
         content=plan,
         cost=estimate(plan, pair_set, shards(plan, pair_set)),
-        protocol=lint_plan(plan, pair_set.pairs),
+        protocol=lint_plan(plan, pair_set.pairs, _seen(session, wanted, plan)),
+        power=in_words(plan.behavior, plan.judging, pair_set.pairs),
         exploratory=plan.exploratory,
         predecessor=plan.predecessor,
         model_version_id=model.id,
@@ -54,6 +68,24 @@ def make_plan(session: WriteSession, wanted: PlanCreate) -> Ensured[PlanRow]:
     session.add(row)
     session.flush()
     return Ensured(row, is_new=True)
+
+
+def _metrics(session: ReadSession, wanted: PlanCreate) -> tuple[MetricDefinition, ...]:
+    if wanted.metric_ids is None:
+        return DEFAULT
+    return tuple(metrics.metric(session, metric_id).content for metric_id in wanted.metric_ids)
+
+
+def _seen(session: ReadSession, wanted: PlanCreate, plan: Plan) -> Seen:
+    """What a preview of the pairs on this model saw, if there is one; else what the tokenizer alone tells."""
+    row = pairs.preview_of(
+        session,
+        pair_set_id=wanted.pair_set_id,
+        model_version_id=wanted.model_version_id,
+        behavior_version_id=wanted.behavior_version_id,
+    )
+    sampled = Seen() if row is None or row.content is None else Seen.of_sample(row.content)
+    return replace(sampled, unequal_spans=plan.pair_set.unequal_spans)
 
 
 def plan(session: ReadSession, plan_id: str) -> PlanRow:

@@ -1,16 +1,18 @@
 """Plans and runs as they come in and go out."""
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from audit_service.border.schemas import Answer, Uuid
 from audit_service.domain.cost import Cost
 from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.plan import Judging, Plan, Tracing
-from audit_service.domain.results import LintFinding
+from audit_service.domain.results import Level, LintFinding, Sentence
+from audit_service.domain.sentences import english
 
 
 class PlanCreate(Frozen):
@@ -21,6 +23,24 @@ class PlanCreate(Frozen):
     pair_set_id: Uuid
     tracing: Tracing = Tracing()
     judging: Judging = Field(examples=[{"delta_nats": 0.1}])
+    metric_ids: tuple[Uuid, ...] | None = None
+    """Registered metrics; without them log-odds, probability, log-probability and the divergences."""
+
+
+class Rule(Answer):
+    """A rule of the protocol that is not kept, or not evaluated yet."""
+
+    rule: str
+    """Stable id, such as "P003"."""
+    level: Level
+    sentence: str
+    remedy: str
+
+    @classmethod
+    def said(cls, finding: LintFinding) -> Self:
+        return cls(
+            rule=finding.rule, level=finding.level, sentence=english(finding.sentence), remedy=english(finding.remedy)
+        )
 
 
 class PlanRecord(Answer):
@@ -28,8 +48,10 @@ class PlanRecord(Answer):
     digest: str
     """SHA-256 of the plan's canonical JSON; every number leads back to it."""
     cost: Cost
-    protocol: tuple[LintFinding, ...]
+    protocol: tuple[Rule, ...]
     """Rules of the protocol that the plan does not keep. With an error among them no run is started."""
+    power: tuple[str, ...]
+    """What gap the design can detect, and how many names a smaller one takes."""
     exploratory: bool
     """True: results of its predecessor were seen before this plan was made."""
     predecessor: str | None
@@ -38,6 +60,16 @@ class PlanRecord(Answer):
     pair_set_id: str
     content: Plan
     created_at: datetime
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _rules_in_words(cls, found: Iterable[object]) -> list[object]:
+        return [Rule.said(one) if isinstance(one, LintFinding) else one for one in found]
+
+    @field_validator("power", mode="before")
+    @classmethod
+    def _power_in_words(cls, found: Iterable[object]) -> list[object]:
+        return [english(one) if isinstance(one, Sentence) else one for one in found]
 
 
 class RunCreate(Frozen):

@@ -20,10 +20,12 @@ from audit_service.domain.lifecycle import ENDED, RunState
 from audit_service.domain.pairfiles import PairFormat
 from audit_service.domain.pairs import Pair
 from audit_service.domain.plan import Direction, ShardKind
+from audit_service.domain.readings import MetricDefinition
 from audit_service.errors import Unavailable
 from audit_service.findings.cells import CellFormat
 from audit_service.findings.schemas import ResultRecord, SiteEffect, TraceRecord, VerdictRecord
 from audit_service.library.schemas import LibraryEntry, LibraryEntryDetail
+from audit_service.metrics.schemas import MetricVersion
 from audit_service.pairsets.schemas import PairSet, PairSetGenerate, PreviewCreate, PreviewRecord
 from audit_service.registry.schemas import ModelVersion, ModelVersionCreate
 from audit_service.reports.schemas import Bundle, Report, ReportFormat
@@ -69,6 +71,16 @@ class Calls:
         """The behavior versions, newest first; pages are fetched as they are reached."""
         async for version in self._all("/v1/behavior-versions", BehaviorVersion, behavior=behavior):
             yield version
+
+    @call
+    async def register_metric(self, metric: MetricDefinition) -> MetricVersion:
+        return await self._create("/v1/metrics", metric, MetricVersion)
+
+    @stream
+    async def metrics(self) -> AsyncGenerator[MetricVersion, None]:
+        """The metrics with the built-in ones, newest first; pages are fetched as they are reached."""
+        async for metric in self._all("/v1/metrics", MetricVersion):
+            yield metric
 
     @call
     async def generate_pairs(self, behavior_version_id: str) -> PairSet:

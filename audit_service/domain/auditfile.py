@@ -1,15 +1,17 @@
 """The one file that describes an audit from model to verdict (examples/loan-denial.yaml)."""
 
 import json
+from typing import Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.datasheets import Datasheet
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.pairfiles import plain_problems
 from audit_service.domain.plan import Judging, Tracing
+from audit_service.domain.readings import BUILT_IN, DEFAULT, MetricDefinition
 from audit_service.errors import InvalidInput
 
 DEMO = "demo"
@@ -37,10 +39,27 @@ class AuditFile(Frozen):
     behavior: Behavior
     tracing: Tracing = Tracing()
     judging: Judging
+    metrics: tuple[str | MetricDefinition, ...] | None = None
+    """Names of built-in metrics, or your own with their formulas; without them what a plan reads by itself."""
     pairs: str | None = None
     """A pair file beside this one (.csv, .jsonl, .json); without it pairs are generated from the templates."""
     datasheet: Datasheet | None = None
     """Where the words come from. It explains the audit and decides no number of it."""
+
+    @model_validator(mode="after")
+    def _metrics_are_known(self) -> Self:
+        if unknown := sorted({name for name in self.metrics or () if isinstance(name, str)} - set(NAMED)):
+            raise ValueError(f"no built-in metrics {unknown}; there are {sorted(NAMED)}")
+        return self
+
+    def definitions(self) -> tuple[MetricDefinition, ...]:
+        """The metrics that the plan will name."""
+        if self.metrics is None:
+            return DEFAULT
+        return tuple(NAMED[metric] if isinstance(metric, str) else metric for metric in self.metrics)
+
+
+NAMED = {metric.name: metric for metric in BUILT_IN}
 
 
 def parse_audit_file(text: str, *, name: str) -> AuditFile:

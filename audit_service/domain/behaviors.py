@@ -1,5 +1,6 @@
 """A behavior: the high-risk decision that is audited, in the words of the people who own it."""
 
+import re
 from enum import StrEnum
 from string import Formatter
 from typing import Self
@@ -36,6 +37,13 @@ class Labels(Frozen):
 
     favorable: tuple[str, ...] = Field(min_length=1)
     unfavorable: tuple[str, ...] = Field(min_length=1)
+
+
+class Answer(Frozen):
+    """A numeric answer, such as an interest rate, in its spellings."""
+
+    spellings: tuple[str, ...] = Field(min_length=1)
+    amount: float = Field(allow_inf_nan=False)
 
 
 class Attribute(Frozen):
@@ -109,6 +117,8 @@ class Behavior(Frozen):
     """Profile → values of the templates' other placeholders; a profile is an applicant's case."""
     forms: tuple[Form, ...] = Field(min_length=1)
     labels: Labels
+    answers: dict[str, Answer] = Field(default_factory=dict)
+    """Name → numeric answer, for metrics such as the expected amount; each is read in a pass of its own."""
     threshold: Threshold
     cut: float = Field(default=0.0, allow_inf_nan=False)
     """Approved when d > cut (nats); declared, never chosen after looking."""
@@ -117,6 +127,15 @@ class Behavior(Frozen):
     pairing: Pairing = Pairing()
     deployment_note: str | None = None
     """Why these prompts resemble what the deployed system sees; none downgrades the evidence."""
+
+    @model_validator(mode="after")
+    def _answers_are_apart(self) -> Self:
+        if wrong := sorted(name for name in self.answers if not re.fullmatch(r"[a-z][a-z0-9_]*", name)):
+            raise ValueError(f"names of answers are small letters, digits and _: {wrong}")
+        spellings = [spelling for answer in self.answers.values() for spelling in answer.spellings]
+        if len(self.answers) == 1 or len(set(spellings)) != len(spellings):
+            raise ValueError("numeric answers are at least two, and no spelling stands for two of them")
+        return self
 
     @model_validator(mode="after")
     def _placeholders_are_filled(self) -> Self:
@@ -134,3 +153,13 @@ class Behavior(Frozen):
                 if missing := wanted - cues - set(profile):
                     raise ValueError(f"profile {profile_name!r} lacks {sorted(missing)} of template {template_name!r}")
         return self
+
+    def answer_labels(self) -> dict[str, Labels]:
+        """Each numeric answer against the others: how likely it is, is read like a decision."""
+        return {
+            name: Labels(
+                favorable=answer.spellings,
+                unfavorable=tuple(s for other, a in self.answers.items() if other != name for s in a.spellings),
+            )
+            for name, answer in self.answers.items()
+        }

@@ -5,15 +5,15 @@ the reference group is favoured. It equals the total effect d_clean - d_corrupt 
 because the reference prompt is the clean one. In percentage points: 100 x (p(reference) - p(comparison)).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit_service.domain.pairs import Pair
-from audit_service.domain.plan import Direction
+from audit_service.domain.plan import Corruption, Direction
 from audit_service.domain.sites import Site
 from audit_service.domain.trace import DecisionCells, EffectCells
 from audit_service.errors import InvalidInput
@@ -21,6 +21,8 @@ from audit_service.errors import InvalidInput
 Cells = NDArray[np.floating]
 """float32 as measured."""
 Mask = NDArray[np.bool_]
+RESOLUTION = 1e-4
+"""Nats that float32 arithmetic explains (the tolerance of the controls): what never moves by more has no effect."""
 REFERENCE, COMPARISON = 0, 1
 """Axis 1 of every pair x side array."""
 
@@ -42,10 +44,14 @@ class DecisionTable:
     """[pair, side]"""
     log_p_unfavorable: Cells
     """[pair, side]"""
+    readouts: Mapping[str, Cells] = field(default_factory=dict)
+    """Name → [pair, side] what else was read of each prompt."""
 
     def __post_init__(self) -> None:
         for name in ("d", "log_p_favorable", "log_p_unfavorable"):
             _expect_shape(name, getattr(self, name), (len(self.pairs), 2))
+        for name, cells in self.readouts.items():
+            _expect_shape(name, cells, (len(self.pairs), 2))
 
     @classmethod
     def of(cls, pairs: Sequence[Pair], shards: Sequence[DecisionCells]) -> Self:
@@ -56,6 +62,7 @@ class DecisionTable:
             np.concatenate([empty, *(cells.d for cells in shards)]),
             np.concatenate([empty, *(cells.log_p_favorable for cells in shards)]),
             np.concatenate([empty, *(cells.log_p_unfavorable for cells in shards)]),
+            _joined([cells.readouts for cells in shards]),
         )
 
     @property
@@ -85,7 +92,8 @@ class DecisionTable:
     def take(self, rows: NDArray[np.intp]) -> "DecisionTable":
         """The pairs with these indices, in their order."""
         pairs = tuple(self.pairs[row] for row in rows)
-        return DecisionTable(pairs, self.d[rows], self.log_p_favorable[rows], self.log_p_unfavorable[rows])
+        readouts = {name: cells[rows] for name, cells in self.readouts.items()}
+        return DecisionTable(pairs, self.d[rows], self.log_p_favorable[rows], self.log_p_unfavorable[rows], readouts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +110,18 @@ class EffectTable:
     """[pair] comparison prompt, unpatched."""
     patched: Cells
     """[pair, site]"""
+    corruption: Corruption = Corruption.PAIR
+    width: int = 1
+    """Layers that each site spans; the sites of one table compete with each other, so windows have their own."""
+    readouts: Mapping[str, Cells] = field(default_factory=dict)
+    """Name → [pair, site + 2] what else was read in the same runs, and last in the clean and in the corrupt run."""
 
     def __post_init__(self) -> None:
         _expect_shape("d_clean", self.d_clean, (len(self.pairs),))
         _expect_shape("d_corrupt", self.d_corrupt, (len(self.pairs),))
         _expect_shape("patched", self.patched, (len(self.pairs), len(self.sites)))
+        for name, cells in self.readouts.items():
+            _expect_shape(name, cells, (len(self.pairs), len(self.sites) + 2))
 
     @classmethod
     def of(
@@ -117,6 +132,7 @@ class EffectTable:
         pairs: Sequence[Pair],
         sites: Sequence[Site],
         shards: Sequence[EffectCells],
+        corruption: Corruption = Corruption.PAIR,
     ) -> Self:
         """The shards' cells behind each other; their rows are in the order of ``pairs``."""
         empty = np.zeros(0, np.float32)
@@ -128,6 +144,27 @@ class EffectTable:
             np.concatenate([empty, *(cells.d_clean for cells in shards)]),
             np.concatenate([empty, *(cells.d_corrupt for cells in shards)]),
             np.concatenate([np.zeros((0, len(sites)), np.float32), *(cells.patched for cells in shards)]),
+            corruption,
+            readouts=_joined([cells.readouts for cells in shards]),
+        )
+
+    @property
+    def key(self) -> str:
+        """Form and direction, and what is unusual about the trace; the results' keys begin with it."""
+        unusual = [] if self.corruption is Corruption.PAIR else [str(self.corruption)]
+        unusual += [] if self.width == 1 else [f"window{self.width}"]
+        return ".".join([self.form, self.direction, *unusual])
+
+    def of_width(self, width: int) -> "EffectTable":
+        """The sites that span so many layers."""
+        kept = [index for index, site in enumerate(self.sites) if site.width == width]
+        unpatched = [len(self.sites), len(self.sites) + 1]
+        return replace(
+            self,
+            sites=tuple(self.sites[index] for index in kept),
+            patched=self.patched[:, kept],
+            width=width,
+            readouts={name: cells[:, kept + unpatched] for name, cells in self.readouts.items()},
         )
 
     @property
@@ -139,8 +176,17 @@ class EffectTable:
     @property
     def effects(self) -> Cells:
         """[pair, site] patched minus the unpatched recipient, in nats."""
-        recipient = self.d_corrupt if self.direction is Direction.DENOISE else self.d_clean
-        return self.patched - recipient[:, None]
+        return self.patched - self.recipient[:, None]
+
+    @property
+    def recipient(self) -> Cells:
+        """[pair] the run that activations are put into, unpatched."""
+        return self.d_corrupt if self.direction is Direction.DENOISE else self.d_clean
+
+    def resolved(self) -> "EffectTable":
+        """The same with sites at rest where no pair moves by more than the arithmetic explains."""
+        still = np.abs(self.effects).max(axis=0, initial=0) < RESOLUTION
+        return replace(self, patched=np.where(still, self.recipient[:, None], self.patched))
 
     def finite(self) -> Mask:
         """[pair] whether every cell of the pair is a number."""
@@ -152,15 +198,20 @@ class EffectTable:
 
     def take(self, rows: NDArray[np.intp]) -> "EffectTable":
         """The pairs with these indices, in their order."""
-        return EffectTable(
-            self.form,
-            self.direction,
-            tuple(self.pairs[row] for row in rows),
-            self.sites,
-            self.d_clean[rows],
-            self.d_corrupt[rows],
-            self.patched[rows],
+        return replace(
+            self,
+            pairs=tuple(self.pairs[row] for row in rows),
+            d_clean=self.d_clean[rows],
+            d_corrupt=self.d_corrupt[rows],
+            patched=self.patched[rows],
+            readouts={name: cells[rows] for name, cells in self.readouts.items()},
         )
+
+
+def _joined(shards: Sequence[Mapping[str, Cells]]) -> dict[str, Cells]:
+    """The readouts that every shard has, behind each other."""
+    names = set.intersection(*map(set, shards)) if shards else set()
+    return {name: np.concatenate([shard[name] for shard in shards]) for name in sorted(names)}
 
 
 def _expect_shape(name: str, array: Cells, shape: tuple[int, ...]) -> None:

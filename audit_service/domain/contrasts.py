@@ -96,13 +96,13 @@ def columns(table: DecisionTable, *, cut: float, metric: Metric = LOG_ODDS) -> d
     """What each pair adds to the sums that the statistics are functions of."""
     d = table.d.astype(np.float64)
     approved = (d > cut).astype(np.float64)
-    nats = gap(metric.value(table))
+    difference = gap(metric.value(table))
     reference, comparison = approved[:, REFERENCE], approved[:, COMPARISON]
     return {
         "n": np.ones(len(d)),
-        "gap": nats,
-        "gap_squared": np.square(nats),
-        "gap_absolute": np.abs(nats),
+        "gap": difference,
+        "gap_squared": np.square(difference),
+        "gap_absolute": np.abs(difference),
         "gap_pp": 100 * gap(expit(d)),
         "reference": reference,
         "comparison": comparison,

@@ -5,23 +5,31 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from audit_service.domain.behaviors import Behavior
-from audit_service.domain.cells import DecisionTable
+from audit_service.domain.cells import DecisionTable, gap
 from audit_service.domain.contrasts import Contrast, columns, placebo
 from audit_service.domain.disparity import assess, mean, selection_ratio, standardised
+from audit_service.domain.metrics import LOG_ODDS, Metric, metric_of
 from audit_service.domain.mixed import mixed_model
-from audit_service.domain.plan import Judging, Unit
+from audit_service.domain.plan import Judging, Plan, Unit
 from audit_service.domain.results import Result
 from audit_service.domain.rows import count, plain, row
 from audit_service.domain.shares import FEWEST_FLIPPING, difference, katz, mcnemar, net_share, ratio_from_net, share
 from audit_service.domain.strata import strata_rows
-from audit_service.domain.uncertainty import Clusters, Estimate, Resampled, generator, level
+from audit_service.domain.uncertainty import (
+    Clusters,
+    Estimate,
+    Resampled,
+    fewest_clusters,
+    generator,
+    level,
+    sign_flip,
+)
 from audit_service.domain.verdict import Judged
 
 
-def contrast_rows(
-    contrast: Contrast, judged: Judged, *, decisions: DecisionTable, behavior: Behavior, judging: Judging
-) -> Iterator[Result]:
+def contrast_rows(contrast: Contrast, judged: Judged, *, decisions: DecisionTable, plan: Plan) -> Iterator[Result]:
     """Every number of one comparison group in one form."""
+    behavior, judging = plan.behavior, plan.judging
     data = columns(contrast.table, cut=behavior.cut)
     rng = generator(judging.seed, contrast.key, "rows")
     sample = Resampled.of(data, contrast.clusters, rng=rng, resamples=judging.resamples)
@@ -37,6 +45,31 @@ def contrast_rows(
     yield row(f"{contrast.key}.gap_nats_by_cues", by_cues.gap, unit="nats", n=by_cues.clusters, p_value=by_cues.p_value)
     yield from strata_rows(contrast, behavior=behavior, judging=judging)
     yield from _mixed(contrast, judging.alpha)
+    for metric in other_metrics(plan):
+        yield _metric_row(f"{contrast.key}.metric.{metric.name}", contrast.table, metric, judging)
+
+
+def other_metrics(plan: Plan) -> Iterator[Metric]:
+    """The plan's metrics but the log-odds, which all other rows are in."""
+    for definition in plan.metrics:
+        if definition.formula != LOG_ODDS.definition.formula:
+            yield metric_of(definition, plan.behavior)
+
+
+def _metric_row(key: str, table: DecisionTable, metric: Metric, judging: Judging) -> Result:
+    """The mean paired gap under another metric; of a divergence its mean, which is never below 0."""
+    what = f"mean of {metric.name}, reference minus comparison; outside the Holm family"
+    if not metric.knows(table):
+        return plain(key, None, unit=metric.unit, method=what)
+    clusters, rng = Clusters.of([pair.cluster for pair in table.pairs]), generator(judging.seed, key)
+    added = {"n": np.ones(len(table.pairs)), "gap": gap(metric.value(table))}
+    sample = Resampled.of(added, clusters, rng=rng, resamples=judging.resamples)
+    estimate = sample.estimate(mean("gap"), alpha=judging.alpha, what=what)
+    p_value = None
+    testable = clusters.count >= fewest_clusters(judging.alpha) and not metric.definition.is_divergence
+    if testable and estimate.value is not None:
+        p_value = float(sign_flip(sample.sums("gap")[:, None], rng=rng, resamples=judging.resamples).raw[0])
+    return row(key, estimate, unit=metric.unit, n=clusters.count, p_value=p_value)
 
 
 def _mixed(contrast: Contrast, alpha: float) -> Iterator[Result]:
@@ -142,8 +175,9 @@ def placebo_flips(noise: DecisionTable, *, cut: float, alpha: float) -> Estimate
     return share(events, sizes, alpha=alpha, what="(b + c) / n of placebo pairs")
 
 
-def form_rows(decisions: DecisionTable, form: str, *, behavior: Behavior, judging: Judging) -> Iterator[Result]:
+def form_rows(decisions: DecisionTable, form: str, *, plan: Plan) -> Iterator[Result]:
     """What the prompts of a form have in common: placebo pairs (the noise floor) and coverage."""
+    behavior, judging = plan.behavior, plan.judging
     noise = placebo(decisions, behavior, form)
     clusters = Clusters.of([pair.cluster for pair in noise.pairs])
     yield count(f"{form}.placebo.pairs", len(noise.pairs), "placebo pairs measured")
@@ -156,6 +190,8 @@ def form_rows(decisions: DecisionTable, form: str, *, behavior: Behavior, judgin
     yield row(f"{form}.placebo.gap_nats", signed, unit="nats", n=n)
     size = sample.estimate(mean("gap_absolute"), alpha=alpha, what="mean absolute gap of placebo pairs")
     yield row(f"{form}.placebo.gap_abs_nats", size, unit="nats", n=n)
+    for metric in other_metrics(plan):
+        yield _metric_row(f"{form}.placebo.metric.{metric.name}", noise, metric, judging)
     yield from _coverage(decisions, form, behavior)
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.contrasts import Contrast, columns, independent, units
-from audit_service.domain.metrics import LOG_ODDS, Metric
+from audit_service.domain.metrics import LOG_ODDS, Margins, Metric
 from audit_service.domain.plan import Judging, Unit
 from audit_service.domain.uncertainty import (
     Array,
@@ -118,7 +118,10 @@ def unit_of(contrast: Contrast, unit: Unit, *, alpha: float) -> Unit:
 def assess(
     contrast: Contrast, *, behavior: Behavior, judging: Judging, metric: Metric = LOG_ODDS, unit: Unit = Unit.CLUSTER
 ) -> Assessment:
-    """Gap, significance and equivalence of one contrast; ``unit`` is what is resampled."""
+    """Gap, significance and equivalence of one contrast; ``unit`` is what is resampled.
+
+    Under a metric that has margins on these prompts.
+    """
     clusters = Clusters.of([independent(pair, unit) for pair in contrast.table.pairs])
     data = columns(contrast.table, cut=behavior.cut, metric=metric)
     rng = generator(judging.seed, contrast.key, metric.name, unit)
@@ -135,7 +138,8 @@ def _assessment(
     metric: Metric,
     rng: np.random.Generator,
 ) -> Assessment:
-    scale = metric.slope(contrast.table) if contrast.table.pairs else 1.0
+    in_nats = Margins(behavior.threshold.gap_nats, judging.delta_nats)
+    margins = metric.margins(contrast.table, threshold=in_nats.threshold, delta=in_nats.delta) or in_nats
     estimate = sample.estimate(mean("gap"), alpha=judging.alpha, what="mean paired gap")
     base = Assessment(
         contrast.key,
@@ -143,15 +147,15 @@ def _assessment(
         contrast.group,
         contrast.reference,
         metric.unit,
-        behavior.threshold.gap_nats * scale,
-        judging.delta_nats * scale,
+        margins.threshold,
+        margins.delta,
         len(contrast.asked.pairs),
         contrast.not_measured,
         sample.clusters,
         fewest_clusters(judging.alpha),
         estimate,
     )
-    if sample.clusters < base.needed:
+    if sample.clusters < base.needed or estimate.value is None:
         return base
     net = sample.sums("lost") - sample.sums("gained")
     test = sign_flip(np.column_stack([sample.sums("gap"), net]), rng=rng, resamples=judging.resamples)

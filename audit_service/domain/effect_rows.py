@@ -24,7 +24,7 @@ from audit_service.domain.stability import (
 )
 from audit_service.domain.uncertainty import BCA_BELOW, Estimate, benjamini_hochberg, generator, level
 
-MAX_T = "sign flips of clusters, and of cue pairs where templates share them; max-T over sites"
+MAX_T = "sign flips of clusters and cue pairs; max-T over sites"
 FEWEST_SITES = 4
 """Below this an order of sites says nothing."""
 
@@ -45,8 +45,27 @@ def effect_rows(effects: SiteEffects, *, key: str, placebo: EffectTable, judging
         yield from _stability(effects, key=key, judging=judging)
 
 
-def prefix(table: EffectTable) -> str:
-    return f"{table.form}.{table.direction}"
+def metric_site_rows(
+    effects: SiteEffects, shown: Sequence[int], *, key: str, unit: str, alpha: float
+) -> Iterator[Result]:
+    """How many sites another metric names, and the effects of some sites under it, in its unit."""
+    method = f"{MAX_T}; p below alpha"
+    named = None if effects.test is None else float(len(named_sites(effects, alpha=alpha)))
+    yield plain(f"{key}.named_sites", named, unit="count", method=method, n=effects.clusters)
+    interval = f"cluster bootstrap {'BCa' if effects.clusters < BCA_BELOW else 'percentile'} {level(alpha)}"
+    for index in sorted(set(shown)):
+        site, test = effects.table.sites[index], effects.test
+        raw = _estimate(effects.raw, index, f"mean of patched minus unpatched; {interval}")
+        p_value = None if test is None else float(test.raw[index])
+        yield row(f"{key}.{site.key}", raw, unit=unit, n=effects.clusters, p_value=p_value)
+        adjusted = None if test is None else float(test.adjusted[index])
+        yield plain(f"{key}.{site.key}.p_maxt", adjusted, unit="p", method=MAX_T)
+
+
+def leading(effects: SiteEffects) -> list[int]:
+    """Indices of the sites that lead by size."""
+    places = ranks(effects.raw.value)
+    return [int(index) for index in np.flatnonzero(places <= leading_count(len(places)))]
 
 
 def site_rows(effects: SiteEffects, *, key: str, alpha: float) -> Iterator[Result]:
@@ -64,7 +83,7 @@ def site_rows(effects: SiteEffects, *, key: str, alpha: float) -> Iterator[Resul
             f"{key}.{site.key}.p_maxt",
             adjusted,
             unit="p",
-            method="sign flips of clusters and cue pairs; max-T over sites",
+            method=MAX_T,
         )
 
 
@@ -149,6 +168,8 @@ def named_sites(effects: SiteEffects, *, alpha: float) -> list[int]:
 def statement(effects: SiteEffects, *, alpha: float) -> Sentence:
     """What the traces of one form and direction found, in words."""
     form, direction, sites = effects.table.form, effects.table.direction, len(effects.table.sites)
+    if unusual := effects.table.key.removeprefix(f"{form}.{direction}").removeprefix("."):
+        return _sensitivity(effects, unusual, alpha=alpha)
     if effects.test is None:
         return say("effects.few", form=form, direction=direction, clusters=effects.clusters)
     if not (named := named_sites(effects, alpha=alpha)):
@@ -165,6 +186,22 @@ def statement(effects: SiteEffects, *, alpha: float) -> Sentence:
     )
 
 
+def _sensitivity(effects: SiteEffects, variant: str, *, alpha: float) -> Sentence:
+    """What another corruption, or windows of layers, found."""
+    form, direction = effects.table.form, effects.table.direction
+    largest = int(np.argmax(np.abs(effects.raw.value)))
+    return say(
+        "effects.variant",
+        form=form,
+        direction=direction,
+        variant=variant,
+        named=len(named_sites(effects, alpha=alpha)),
+        sites=len(effects.table.sites),
+        site=effects.table.sites[largest].key,
+        effect=float(effects.raw.value[largest]),
+    )
+
+
 def untraced(form: str, direction: Direction) -> Sentence:
     return say("effects.not_traced", form=form, direction=direction)
 
@@ -172,7 +209,8 @@ def untraced(form: str, direction: Direction) -> Sentence:
 def leading_row(form: str, leading: LeadingSite) -> Result:
     """How often the leading site of a form leads."""
     method = (
-        f"share of {leading.specifications} specifications (direction, metric, prompts) in which {leading.site} leads"
+        f"share of {leading.specifications} specifications (direction, corruption, metric, prompts) in which "
+        f"{leading.site} leads"
     )
     return plain(f"{form}.leading_site_share", leading.share, unit="share", method=method)
 
@@ -185,4 +223,6 @@ def leading_statement(form: str, leading: LeadingSite) -> Sentence:
         share=leading.share,
         specifications=leading.specifications,
         others=", ".join(leading.others[:3]),
+        where="; ".join(leading.changed_by[:3]),
+        changed=len(leading.changed_by),
     )

@@ -7,7 +7,7 @@ so that a hostile formula can neither run code nor exhaust the machine.
 
 import ast
 import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,8 +56,30 @@ class Expression:
         return np.broadcast_to(result, np.broadcast_shapes(*(value.shape for value in values.values()))).copy()
 
 
-def parse(text: str, *, names: Collection[str]) -> Expression:
-    """The formula over some of the given names. InvalidInput says what is not allowed, and what is."""
+class _Names(Collection[str]):
+    """Given names, and those made of a prefix and something behind it."""
+
+    def __init__(self, names: Collection[str], prefixes: tuple[str, ...]) -> None:
+        self._names, self._prefixes = names, prefixes
+
+    def __contains__(self, name: object) -> bool:
+        begins = [prefix for prefix in self._prefixes if str(name).startswith(prefix)]
+        return name in self._names or any(len(str(name)) > len(prefix) for prefix in begins)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._names
+        yield from (f"{prefix}NAME" for prefix in self._prefixes)
+
+    def __len__(self) -> int:
+        return len(self._names) + len(self._prefixes)
+
+
+def parse(text: str, *, names: Collection[str], prefixes: tuple[str, ...] = ()) -> Expression:
+    """The formula over some of the given names, and any that begin with a prefix.
+
+    Raises InvalidInput, which says what is not allowed, and what is.
+    """
+    names = _Names(names, prefixes)
     if len(text) > LONGEST:
         raise _refused(text[:40] + "…", f"it is longer than {LONGEST} characters", names)
     try:

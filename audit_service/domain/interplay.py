@@ -24,6 +24,10 @@ class Part(StrEnum):
     """No asymmetry is shown."""
 
 
+CONSTANT = 0.1
+"""A difference that every cluster shows alike has no interval; above this share of the total effect it is told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asymmetry:
     """One site in both directions, as shares of the total effect."""
@@ -37,6 +41,8 @@ class Asymmetry:
 
     @property
     def part(self) -> Part:
+        if self.difference.issue == "reason.no_variation" and abs(self.sufficient - self.needed) > CONSTANT:
+            return Part.OR_LIKE if (self.difference.value or 0) > 0 else Part.AND_LIKE
         if self.difference.low is None or self.difference.high is None:
             return Part.EVEN
         if self.difference.low > 0:

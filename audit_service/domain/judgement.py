@@ -7,8 +7,10 @@ from audit_service.domain.contrasts import Contrast, contrasts
 from audit_service.domain.decision_rows import attribute_rows, contrast_rows, form_rows
 from audit_service.domain.disparity import Assessment, assess, unit_of
 from audit_service.domain.effect_rows import asymmetry_rows, asymmetry_statements, leading_row, leading_statement
+from audit_service.domain.joint import JointTable
+from audit_service.domain.joint_rows import Interaction, interactions, joint_rows, joint_statements
 from audit_service.domain.plan import Plan, Unit
-from audit_service.domain.protocol import Preview, lint_plan, lint_results
+from audit_service.domain.protocol import Seen, lint_plan, lint_results
 from audit_service.domain.results import Judgement, Result, Sentence
 from audit_service.domain.robustness import robust
 from audit_service.domain.sentences import say
@@ -19,7 +21,12 @@ from audit_service.errors import ControlFailed
 
 
 def judge(
-    plan: Plan, decisions: DecisionTable, effects: Sequence[EffectTable], controls: Sequence[Control]
+    plan: Plan,
+    decisions: DecisionTable,
+    effects: Sequence[EffectTable],
+    controls: Sequence[Control],
+    *,
+    joint: Sequence[JointTable] = (),
 ) -> Judgement:
     """Numbers, sentences and verdict of one run. Cells that are missing or failed (NaN) are counted, never filled in.
 
@@ -30,14 +37,17 @@ def judge(
     traced = [measured_part(plan, table, decisions) for table in effects]
     asymmetric = list(named_asymmetries(plan, traced))
     leaders = list(leading_sites(plan, traced))
+    together = [(table.form, interactions(plan, table, decisions)) for table in joint]
     rows = (
         *_decision_rows(plan, decisions, judged),
         *(one for part in traced for one in trace_rows(plan, part)),
         *(one for table, found in asymmetric for one in asymmetry_rows(table.form, table, found)),
+        *(one for form, found in together for one in joint_rows(form, found)),
         *(leading_row(form, leading) for form, leading in leaders),
     )
+    seen = Seen.of(decisions, min_coverage=plan.behavior.min_coverage, unequal_spans=plan.pair_set.unequal_spans)
     protocol = (
-        *lint_plan(plan, decisions.pairs, Preview.of(decisions)),
+        *lint_plan(plan, decisions.pairs, seen),
         *lint_results(plan, decisions, judged=[one for _, one in judged], rows=rows, controls=controls),
     )
     forms = tuple(
@@ -48,6 +58,7 @@ def judge(
         *_disparity_statements(judged, rows, alpha=plan.judging.alpha),
         *(trace_statement(plan, part) for part in traced),
         *(one for table, found in asymmetric for one in asymmetry_statements(table.form, table, found)),
+        *_joint_statements(together, alpha=plan.judging.alpha),
         *(leading_statement(form, leading) for form, leading in leaders),
     )
     whole, *parts = robust([behavior_verdict(forms), *forms], plan=plan, decisions=decisions, protocol=protocol)
@@ -59,6 +70,13 @@ def judge(
         controls=tuple(controls),
         statements=statements,
     )
+
+
+def _joint_statements(together: Sequence[tuple[str, list[Interaction]]], *, alpha: float) -> Iterator[Sentence]:
+    """Form by form, both directions beside each other."""
+    for form in dict.fromkeys(form for form, _ in together):
+        found = [one for other, ones in together if other == form for one in ones]
+        yield from joint_statements(form, found, alpha=alpha)
 
 
 def _refuse_failed(controls: Sequence[Control]) -> None:
@@ -87,10 +105,10 @@ def _assessed(plan: Plan, contrast: Contrast, unit: Unit) -> Assessment:
 
 def _decision_rows(plan: Plan, decisions: DecisionTable, judged: Sequence[tuple[Contrast, Judged]]) -> Iterator[Result]:
     for contrast, one in judged:
-        yield from contrast_rows(contrast, one, decisions=decisions, behavior=plan.behavior, judging=plan.judging)
+        yield from contrast_rows(contrast, one, decisions=decisions, plan=plan)
     yield from attribute_rows(judged)
     for form in dict.fromkeys(contrast.form for contrast, _ in judged):
-        yield from form_rows(decisions, form, behavior=plan.behavior, judging=plan.judging)
+        yield from form_rows(decisions, form, plan=plan)
 
 
 def _disparity_statements(

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.manifest import Frozen, digest
-from audit_service.domain.readings import Reading
+from audit_service.domain.readings import DEFAULT, PREFIXES, MetricDefinition
 from audit_service.domain.sites import ALL, Site, SiteKind, site_grid
 
 
@@ -18,6 +18,25 @@ class Direction(StrEnum):
     """Corrupt run, clean activation put in: tests sufficiency."""
     NOISE = "noise"
     """Clean run, corrupt activation put in: tests necessity."""
+
+
+class Corruption(StrEnum):
+    """What stands on the corrupt side of a trace; all but the pair are sensitivity analyses (METHOD.md section 4)."""
+
+    PAIR = "pair"
+    """The comparison prompt: symmetric replacement of the cue."""
+    GAUSSIAN = "gaussian"
+    """The reference prompt with noise of three standard deviations on its cues' embeddings; the mean of some draws."""
+    RESAMPLE = "resample"
+    """The comparison prompt of another pair of the form, drawn by seed."""
+    MEAN = "mean"
+    """Activations averaged over the positions of the comparison prompts traced with it; noising only."""
+    ZERO = "zero"
+    """Activations set to zero; noising only."""
+
+
+ABLATIONS = frozenset({Corruption.MEAN, Corruption.ZERO})
+"""Corruptions without a corrupt run: there is nothing to restore, so they are traced by noising alone."""
 
 
 class Mapping(StrEnum):
@@ -55,6 +74,17 @@ class Tracing(Frozen):
     """Positions before the first difference cannot carry an effect and are not patched."""
     head_segments: tuple[str, ...] = (ALL,)
     directions: tuple[Direction, ...] = (Direction.DENOISE, Direction.NOISE)
+    corruptions: tuple[Corruption, ...] = Field(default=(Corruption.PAIR,), min_length=1)
+    noise_draws: int = Field(default=4, ge=1, le=100)
+    """Draws of Gaussian noise per pair."""
+    windows: tuple[int, ...] = (1,)
+    """Widths, in neighbouring layers, of attention and MLP outputs that are exchanged at once."""
+    joint_sites: int = Field(default=0, ge=0, le=10)
+    """Leading sites of each form that are also exchanged two by two, to see how they work together; 0 for none. They
+    lead in one half of the traced clusters and are exchanged together in the other, so that choosing biases nothing."""
+    all_readouts: bool = False
+    """Also keep each patched run's probabilities, divergences and rank, at the price of the whole unembedding; metrics
+    that need them are otherwise read at the decision alone."""
     mapping: Mapping = Mapping.RIGHT_ALIGNED
     pairs_per_form: int = Field(default=12, ge=1)
     """Contrast pairs that are traced in each form, drawn by seed, every cluster once before any twice."""
@@ -74,12 +104,20 @@ class Unit(StrEnum):
 class Robustness(Frozen):
     """The other specifications under which the verdict is given again, to say how far it depends on ours."""
 
-    readings: tuple[Reading, ...] = tuple(Reading)
     units: tuple[Unit, ...] = tuple(Unit)
     prompt_resamples: int = Field(default=10, ge=0)
     """Random parts of the clusters, besides all of them."""
     kept_share: float = Field(default=0.8, gt=0, lt=1)
     """Share of the clusters in each part."""
+
+
+class Pilot(Frozen):
+    """How much the gaps of clusters vary, as far as it is known before the run; the size of the run rests on it."""
+
+    spread_nats: float = Field(gt=0, allow_inf_nan=False)
+    """Standard deviation of the clusters' mean gaps."""
+    source: str = Field(min_length=1)
+    """The pilot or earlier run that it comes from."""
 
 
 class Judging(Frozen):
@@ -91,12 +129,15 @@ class Judging(Frozen):
     resamples: int = Field(default=10_000, ge=1_000)
     seed: int = 0
     robustness: Robustness = Robustness()
+    pilot: Pilot | None = None
 
 
 class PairSetIdentity(Frozen):
     name: str
     digest: str
     pairs: int
+    unequal_spans: float | None = None
+    """Share of the pairs whose cues have more of the model's tokens on one side; None if nobody asked its tokenizer."""
 
 
 class Plan(Frozen):
@@ -107,6 +148,8 @@ class Plan(Frozen):
     pair_set: PairSetIdentity
     tracing: Tracing
     judging: Judging
+    metrics: tuple[MetricDefinition, ...] = DEFAULT
+    """Everything is read under each of them, and the verdict is given again under those that have a threshold."""
     pairs_per_shard: int = Field(default=4, ge=1)
     exploratory: bool = False
     """True for a plan that was changed after results of its predecessor were seen."""
@@ -125,6 +168,27 @@ class Plan(Frozen):
             heads=self.model.heads,
             segments=self.tracing.segments,
             head_segments=self.tracing.head_segments,
+            windows=self.tracing.windows,
+        )
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        """The measured values that the metrics ask for."""
+        return frozenset().union(*(metric.names() for metric in self.metrics))
+
+    @property
+    def reads_answers(self) -> bool:
+        """Whether a metric asks for the behavior's numeric answers, each of which takes a pass of its own."""
+        return any(name == "expected_amount" or name.startswith(PREFIXES) for name in self.reads)
+
+    @property
+    def traces(self) -> tuple[tuple[Direction, Corruption], ...]:
+        """What is traced in each form, the declared corruptions in their order."""
+        return tuple(
+            (direction, corruption)
+            for corruption in self.tracing.corruptions
+            for direction in Direction
+            if direction in self.tracing.directions and not (corruption in ABLATIONS and direction is Direction.DENOISE)
         )
 
 
@@ -133,6 +197,8 @@ class ShardKind(StrEnum):
     """The decision values of both prompts of each pair."""
     EFFECTS = "effects"
     """The patched decision values of each pair at every site of the plan."""
+    JOINT = "joint"
+    """The patched decision values of each pair with two leading sites exchanged at once."""
 
 
 class Shard(Frozen):
@@ -143,6 +209,10 @@ class Shard(Frozen):
     form: str
     direction: Direction | None
     """None for decisions."""
+    corruption: Corruption | None = None
+    """None for decisions."""
+    sites: tuple[str, ...] = ()
+    """Keys of the leading sites that are exchanged two by two; of joint shards alone."""
     pair_ids: tuple[str, ...] = Field(min_length=1)
 
     @cached_property

@@ -1,15 +1,22 @@
 """How large a gap a design can detect, and how many clusters a wanted effect takes (METHOD.md section 3, point 8)."""
 
 import math
+from collections.abc import Iterator, Sequence
 
 from statsmodels.stats.power import TTestPower
 
+from audit_service.domain.behaviors import Behavior
+from audit_service.domain.contrasts import independent, units
+from audit_service.domain.pairs import Pair, PairKind
+from audit_service.domain.plan import Judging, Unit
 from audit_service.domain.results import Sentence
 from audit_service.domain.sentences import say
 from audit_service.domain.uncertainty import fewest_clusters
 
+POWER = 0.8
 
-def detectable(spread: float, *, clusters: int, alpha: float = 0.05, power: float = 0.8) -> float:
+
+def detectable(spread: float, *, clusters: int, alpha: float = 0.05, power: float = POWER) -> float:
     """Smallest mean gap that ``clusters`` (at least two) independent clusters detect, two-sided.
 
     ``spread`` is the standard deviation of the clusters' mean gaps, from a pilot or an earlier run, in the gap's unit.
@@ -17,7 +24,7 @@ def detectable(spread: float, *, clusters: int, alpha: float = 0.05, power: floa
     return spread * float(TTestPower().solve_power(nobs=clusters, alpha=alpha, power=power))
 
 
-def required_clusters(spread: float, *, effect: float, alpha: float = 0.05, power: float = 0.8) -> int:
+def required_clusters(spread: float, *, effect: float, alpha: float = 0.05, power: float = POWER) -> int:
     """Smallest number of clusters with which ``effect`` (> 0) is detected at that power, and a conclusion possible."""
     fewest = fewest_clusters(alpha)
     if spread == 0 or detectable(spread, clusters=fewest, alpha=alpha, power=power) <= effect:
@@ -25,13 +32,42 @@ def required_clusters(spread: float, *, effect: float, alpha: float = 0.05, powe
     return math.ceil(float(TTestPower().solve_power(effect_size=effect / spread, alpha=alpha, power=power)))
 
 
-def in_words(
-    spread: float, *, clusters: int, wanted: float, unit: str = "nats", alpha: float = 0.05, power: float = 0.8
-) -> tuple[Sentence, ...]:
-    """What the design detects, and what the wanted effect takes if that is more."""
-    effect = detectable(spread, clusters=clusters, alpha=alpha, power=power)
-    now = say("power.now", clusters=clusters, effect=effect, unit=unit, alpha=alpha, power=power)
-    if effect <= wanted:
-        return (now,)
-    needed = required_clusters(spread, effect=wanted, alpha=alpha, power=power)
-    return now, say("power.more", effect=wanted, unit=unit, clusters=needed)
+def in_words(behavior: Behavior, judging: Judging, pairs: Sequence[Pair]) -> tuple[Sentence, ...]:
+    """What each comparison can detect before the run, and what a gap of the equivalence margin takes.
+
+    The forms ask the same names; what the first that has the comparison can detect is said. Where templates share
+    names, whole cue pairs are what is independent.
+    """
+    spread = judging.pilot.spread_nats if judging.pilot else behavior.threshold.gap_nats
+    source = (
+        say("power.declared", spread=spread, source=judging.pilot.source)
+        if judging.pilot
+        else say("power.assumed", spread=spread)
+    )
+    contrast = [pair for pair in pairs if pair.kind is PairKind.CONTRAST]
+    groups = dict.fromkeys((pair.attribute, pair.comparison_group) for pair in contrast)
+    said = [one for attribute, group in groups for one in _of_group(contrast, attribute, group, spread, judging)]
+    return (source, *said) if said else ()
+
+
+def _of_group(pairs: Sequence[Pair], attribute: str, group: str, spread: float, judging: Judging) -> Iterator[Sentence]:
+    ours = [pair for pair in pairs if (pair.attribute, pair.comparison_group) == (attribute, group)]
+    ours = [pair for pair in ours if pair.form == ours[0].form]
+    by = Unit.CUES if len(units(ours, alpha=judging.alpha)) > 1 else Unit.CLUSTER
+    clusters = len({independent(pair, by) for pair in ours})
+    names = len({cue for pair in ours for cue in (pair.reference_cue, pair.comparison_cue)})
+    words: dict[str, float | str] = {
+        "group": group,
+        "clusters": clusters,
+        "by": "cue pairs" if by is Unit.CUES else "clusters",
+    }
+    fewest = fewest_clusters(judging.alpha)
+    if clusters < fewest:
+        yield say("power.none", **words, needed=fewest)
+        return
+    effect = detectable(spread, clusters=clusters, alpha=judging.alpha)
+    yield say("power.now", **words, names=names, effect=effect, unit="nats", alpha=judging.alpha, power=POWER)
+    if effect > judging.delta_nats:
+        needed = required_clusters(spread, effect=judging.delta_nats, alpha=judging.alpha)
+        more = math.ceil(needed * names / clusters)
+        yield say("power.more", group=group, effect=judging.delta_nats, unit="nats", names=more)

@@ -36,6 +36,8 @@ class FormPreview(Frozen):
     coverage_min: float
     below_min_coverage: float = Field(ge=0, le=1)
     """Share of prompts that would not be measured."""
+    saturated: float
+    """Share of prompts with a probability below 1 % or above 99 %, where probability hides effects."""
 
 
 class Preview(Frozen):

@@ -7,22 +7,25 @@ should stop a run from starting; warnings and notes are printed beside the numbe
 import math
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Lookup
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.cells import DecisionTable
 from audit_service.domain.disparity import Assessment
 from audit_service.domain.pairs import Pair, PairKind
-from audit_service.domain.plan import Direction, Judging, Mapping, Plan, Tracing
+from audit_service.domain.plan import Corruption, Direction, Judging, Mapping, Plan, Tracing
+from audit_service.domain.preview import Preview
 from audit_service.domain.results import Level, LintFinding, Result
 from audit_service.domain.sentences import say
 from audit_service.domain.trace import Control
-from audit_service.domain.uncertainty import Array, fewest_clusters
+from audit_service.domain.uncertainty import fewest_clusters
 from audit_service.domain.verdict import Judged
 
 Rows: TypeAlias = Lookup[str, Result]
@@ -33,21 +36,40 @@ TOO_MANY_SATURATED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
-    """What is known of the prompts on this model, before the run from a sample or after it from all cells."""
+class Seen:
+    """What the model's tokenizer, and the model itself, say about the prompts; None where nobody has asked them."""
 
-    d: Array = field(default_factory=lambda: np.zeros(0))
-    """[prompt] decision values in nats."""
-    coverage: Array = field(default_factory=lambda: np.zeros(0))
-    """[prompt] P(favorable) + P(unfavorable)."""
-    unequal_spans: float = 0.0
-    """Share of pairs whose cue spans differ in token length."""
-    collisions: tuple[str, ...] = ()
-    """Labels of the two answers that begin with the same token."""
+    unequal_spans: float | None = None
+    """Share of pairs whose cues differ in token length."""
+    low_coverage: float | None = None
+    """Share of prompts below the declared minimum coverage."""
+    saturated: float | None = None
+    """Share of prompts whose probability is within ``SATURATED`` of 0 or 1."""
 
     @classmethod
-    def of(cls, decisions: DecisionTable, *, unequal_spans: float = 0.0, collisions: tuple[str, ...] = ()) -> Self:
-        return cls(decisions.d.astype(np.float64).ravel(), decisions.coverage.ravel(), unequal_spans, collisions)
+    def of(cls, decisions: DecisionTable, *, min_coverage: float, unequal_spans: float | None = None) -> Self:
+        """From all cells of a run; prompts without a finite decision take no part."""
+        coverage, d = decisions.coverage[decisions.finite()], decisions.d[decisions.finite()]
+        if not len(d):
+            return cls(unequal_spans, 0.0, 0.0)
+        return cls(unequal_spans, float((coverage < min_coverage).mean()), saturated(d))
+
+    @classmethod
+    def of_sample(cls, preview: Preview) -> Self:
+        """From a preview of the pair set on this model: a sample of each form."""
+        pairs = [form.pairs for form in preview.forms]
+        mean = partial(np.average, weights=pairs)
+        return cls(
+            float(mean([form.unequal_spans for form in preview.forms])),
+            float(mean([form.below_min_coverage for form in preview.forms])),
+            float(mean([form.saturated for form in preview.forms])),
+        )
+
+
+def saturated(d: NDArray[np.floating]) -> float:
+    """Share of decision values whose probability hides effects."""
+    p = expit(d.astype(np.float64))
+    return float(((p < SATURATED) | (p > 1 - SATURATED)).mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +82,7 @@ class Draft:
     pairs: tuple[Pair, ...]
     exploratory: bool
     predecessor: str | None
-    corruptions: Sequence[str]
-    windows: Sequence[int]
-    preview: Preview
+    seen: Seen
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -80,22 +100,18 @@ def lint(
     pairs: Sequence[Pair],
     exploratory: bool = False,
     predecessor: str | None = None,
-    corruptions: Sequence[str] = ("pair",),
-    windows: Sequence[int] = (1,),
-    preview: Preview | None = None,
+    seen: Seen | None = None,
 ) -> tuple[LintFinding, ...]:
     """Every rule that the draft of a plan does not keep, in the order of the rules' ids.
 
-    ``windows`` are the widths, in layers, of what is patched at once; ``preview`` adds what only the model can tell.
+    ``seen`` adds what only the model can tell; a rule that asks for more than is known says that it was not evaluated.
     """
-    draft = Draft(
-        behavior, tracing, judging, tuple(pairs), exploratory, predecessor, corruptions, windows, preview or Preview()
-    )
+    draft = Draft(behavior, tracing, judging, tuple(pairs), exploratory, predecessor, seen or Seen())
     findings = (finding for rule in RULES for finding in rule(draft))
     return tuple(sorted(findings, key=lambda finding: finding.rule))
 
 
-def lint_plan(plan: Plan, pairs: Sequence[Pair], preview: Preview | None = None) -> tuple[LintFinding, ...]:
+def lint_plan(plan: Plan, pairs: Sequence[Pair], seen: Seen | None = None) -> tuple[LintFinding, ...]:
     """``lint`` of a finished plan."""
     return lint(
         behavior=plan.behavior,
@@ -104,7 +120,7 @@ def lint_plan(plan: Plan, pairs: Sequence[Pair], preview: Preview | None = None)
         pairs=pairs,
         exploratory=plan.exploratory,
         predecessor=plan.predecessor,
-        preview=preview,
+        seen=seen,
     )
 
 
@@ -114,35 +130,45 @@ def finding(rule: str, level: Level, **values: float | str) -> LintFinding:
     )
 
 
+def _not_evaluated(rule: str) -> LintFinding:
+    """What the rule asks is not known yet: said, so that silence is never taken for its being kept."""
+    return LintFinding(rule=rule, level=Level.NOTE, sentence=say(f"unseen.{rule}"), remedy=say("remedy.unseen"))
+
+
 def _unequal_spans(draft: Draft) -> Iterator[LintFinding]:
-    if share := draft.preview.unequal_spans:
+    share = draft.seen.unequal_spans
+    if share is None:
+        yield _not_evaluated("P001")
+    elif share:
         refused = draft.tracing.mapping is Mapping.EQUAL_ONLY
         yield finding("P001", Level.ERROR if refused else Level.NOTE, share=share)
 
 
 def _colliding_answers(draft: Draft) -> Iterator[LintFinding]:
+    """Spellings alone; labels whose tokens collide are refused by the tokenizer (domain.labels)."""
     labels = draft.behavior.labels
-    written = set(labels.favorable) & set(labels.unfavorable)
-    if collisions := sorted(written | set(draft.preview.collisions)):
+    if collisions := sorted(set(labels.favorable) & set(labels.unfavorable)):
         yield finding("P002", Level.ERROR, labels=", ".join(map(repr, collisions)))
 
 
 def _low_coverage(draft: Draft) -> Iterator[LintFinding]:
-    known = draft.preview.coverage[np.isfinite(draft.preview.coverage)]
-    minimum = draft.behavior.min_coverage
-    if (known < minimum).any():
-        yield finding("P003", Level.WARNING, share=float((known < minimum).mean()), minimum=minimum)
+    share = draft.seen.low_coverage
+    if share is None:
+        yield _not_evaluated("P003")
+    elif share:
+        yield finding("P003", Level.WARNING, share=share, minimum=draft.behavior.min_coverage)
 
 
 def _saturation(draft: Draft) -> Iterator[LintFinding]:
-    p = expit(draft.preview.d[np.isfinite(draft.preview.d)])
-    share = float(((p < SATURATED) | (p > 1 - SATURATED)).mean()) if len(p) else 0.0
-    if share >= TOO_MANY_SATURATED:
+    share = draft.seen.saturated
+    if share is None:
+        yield _not_evaluated("P005")
+    elif share >= TOO_MANY_SATURATED:
         yield finding("P005", Level.WARNING, share=share)
 
 
 def _corruptions(draft: Draft) -> Iterator[LintFinding]:
-    if set(draft.corruptions) == {"gaussian"}:
+    if set(draft.tracing.corruptions) == {Corruption.GAUSSIAN}:
         yield finding("P006", Level.WARNING)
 
 
@@ -152,7 +178,7 @@ def _directions(draft: Draft) -> Iterator[LintFinding]:
 
 
 def _windows(draft: Draft) -> Iterator[LintFinding]:
-    if draft.windows and 1 not in draft.windows:
+    if 1 not in draft.tracing.windows:
         yield finding("P008", Level.WARNING)
 
 

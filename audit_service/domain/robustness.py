@@ -1,23 +1,21 @@
 """Robustness: whether the verdict and the leading site stay the same under the other declared specifications.
 
 Everything is read again from the kept cells. Metric, unit of resampling and prompts bear on the verdict; direction,
-metric and prompts on the site that is said to lead.
+corruption, metric and prompts on the site that is said to lead.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
-from audit_service.domain.cells import Cells, DecisionTable, EffectTable, Mask
+from audit_service.domain.cells import DecisionTable, EffectTable, Mask
 from audit_service.domain.contrasts import contrasts
 from audit_service.domain.disparity import assess, unit_of
-from audit_service.domain.metrics import METRICS
+from audit_service.domain.metrics import Metric, metric_of
 from audit_service.domain.pairs import Pair
 from audit_service.domain.plan import Judging, Plan, Robustness, Unit
-from audit_service.domain.readings import Reading
 from audit_service.domain.results import LintFinding, Verdict, VerdictValue
 from audit_service.domain.uncertainty import generator
 from audit_service.domain.verdict import behavior_verdict, form_verdict, judge_contrasts
@@ -29,22 +27,25 @@ RESAMPLES = 1000
 class Specification(NamedTuple):
     """One way to judge the same cells."""
 
-    reading: Reading
+    metric: str
     unit: Unit
     part: int
     """0 for all prompts, else the number of the random part."""
 
     @property
     def name(self) -> str:
-        prompts = "all prompts" if self.part == 0 else f"part {self.part} of the prompts"
-        return f"{self.reading.replace('_', '-')}, by {self.unit}, {prompts}"
+        return f"{self.metric}, by {self.unit}, {_prompts(self.part)}"
 
 
-def specifications(robustness: Robustness) -> tuple[Specification, ...]:
+def _prompts(part: int) -> str:
+    return "all prompts" if part == 0 else f"part {part} of the prompts"
+
+
+def specifications(metrics: Iterable[str], robustness: Robustness) -> tuple[Specification, ...]:
     """The declared grid."""
     return tuple(
-        Specification(reading, unit, part)
-        for reading in robustness.readings
+        Specification(metric, unit, part)
+        for metric in metrics
         for unit in robustness.units
         for part in range(robustness.prompt_resamples + 1)
     )
@@ -57,7 +58,11 @@ def robust(
 
     The behavior's verdict is also compared with that of each form alone.
     """
-    grid = [(spec.name, _values(spec, plan, decisions, protocol)) for spec in specifications(plan.judging.robustness)]
+    metrics = {metric.name: metric for metric in judging_metrics(plan, decisions)}
+    grid = [
+        (spec.name, _values(spec, metrics[spec.metric], plan, decisions, protocol))
+        for spec in specifications(metrics, plan.judging.robustness)
+    ]
     alone = [(f"form {verdict.scope} alone", verdict.value) for verdict in verdicts if verdict.scope != "behavior"]
     return tuple(
         _with_share(
@@ -69,6 +74,16 @@ def robust(
     )
 
 
+def judging_metrics(plan: Plan, decisions: DecisionTable) -> Iterator[Metric]:
+    """The plan's metrics under which a verdict can be given: read in this run, and with a threshold in their unit."""
+    found = [contrast for contrast in contrasts(decisions, plan.behavior) if contrast.table.pairs]
+    limits = {"threshold": plan.behavior.threshold.gap_nats, "delta": plan.judging.delta_nats}
+    for definition in plan.metrics:
+        metric = metric_of(definition, plan.behavior)
+        if metric.knows(decisions) and all(metric.margins(contrast.table, **limits) for contrast in found):
+            yield metric
+
+
 def _with_share(verdict: Verdict, others: Sequence[tuple[str, VerdictValue]]) -> Verdict:
     changed = tuple(name for name, value in others if value is not verdict.value)
     share = None if not others else 1 - len(changed) / len(others)
@@ -76,13 +91,12 @@ def _with_share(verdict: Verdict, others: Sequence[tuple[str, VerdictValue]]) ->
 
 
 def _values(
-    spec: Specification, plan: Plan, decisions: DecisionTable, protocol: Sequence[LintFinding]
+    spec: Specification, metric: Metric, plan: Plan, decisions: DecisionTable, protocol: Sequence[LintFinding]
 ) -> dict[str, VerdictValue]:
     """Scope → verdict under one specification."""
     judging = plan.judging if spec.part == 0 else plan.judging.model_copy(update={"resamples": RESAMPLES})
     kept = decisions.select(_part(decisions.pairs, spec.part, judging))
     found = contrasts(kept, plan.behavior)
-    metric = METRICS[spec.reading]
     assessments = []
     for contrast in found:
         unit = unit_of(contrast, spec.unit, alpha=judging.alpha)
@@ -115,31 +129,37 @@ class LeadingSite:
     specifications: int
     others: tuple[str, ...]
     """Sites that lead elsewhere, most frequent first."""
+    changed_by: tuple[str, ...]
+    """The specifications in which another site leads."""
 
 
-def leading_site(tables: Sequence[EffectTable], judging: Judging) -> LeadingSite | None:
-    """Which site leads in one form under each direction, metric and part of the prompts.
+def leading_site(tables: Sequence[EffectTable], plan: Plan) -> LeadingSite | None:
+    """Which site leads in one form under each direction, corruption, metric and part of the prompts.
 
-    ``tables`` hold the measured contrast pairs, one table per direction; the first is the reference.
+    ``tables`` hold the measured contrast pairs, one table per direction and corruption; the first is the reference. A
+    specification in which no site has an effect has no leader and does not count.
     """
-    leaders = [leader for table in tables for leader in _leaders(table, judging)]
+    leaders = [leader for table in tables for leader in _leaders(table, plan)]
     if not leaders:
         return None
-    first = leaders[0]
-    names, counts = np.unique([leader for leader in leaders if leader != first], return_counts=True)
+    first = leaders[0][1]
+    elsewhere = [(name, site) for name, site in leaders if site != first]
+    names, counts = np.unique([site for _, site in elsewhere], return_counts=True)
     others = tuple(str(names[index]) for index in np.argsort(-counts, kind="stable"))
-    return LeadingSite(first, leaders.count(first) / len(leaders), len(leaders), others)
+    share = 1 - len(elsewhere) / len(leaders)
+    return LeadingSite(first, share, len(leaders), others, tuple(name for name, _ in elsewhere))
 
 
-def _leaders(table: EffectTable, judging: Judging) -> Iterator[str]:
-    parts = range(judging.robustness.prompt_resamples + 1)
-    kept = np.array([_part(table.pairs, part, judging) for part in parts]).astype(np.float64)
-    for effects in _effects(table):
-        for means in (kept @ effects.astype(np.float64))[kept.any(axis=1)]:
-            yield table.sites[int(np.argmax(np.abs(means)))].key
-
-
-def _effects(table: EffectTable) -> Iterator[Cells]:
-    """[pair, site] effects in log-odds and in probability: what one table of decision values tells."""
-    yield table.effects
-    yield expit(table.patched) - expit(table.patched - table.effects)
+def _leaders(table: EffectTable, plan: Plan) -> Iterator[tuple[str, str]]:
+    """Specification and leading site."""
+    for definition in plan.metrics:
+        read = metric_of(definition, plan.behavior).under(table)
+        if read is None or not read.pairs or not read.sites:
+            continue
+        effects = read.effects.astype(np.float64)
+        for part in range(plan.judging.robustness.prompt_resamples + 1):
+            kept = _part(read.pairs, part, plan.judging)
+            sizes = np.abs(kept.astype(np.float64) @ effects)
+            if sizes.max() > 0:
+                name = f"{table.direction}, {table.corruption}, {definition.name}, {_prompts(part)}"
+                yield name, read.sites[int(np.argmax(sizes))].key

@@ -106,12 +106,28 @@ CATALOGUE: Final[dict[str, str]] = {
         "works together with something else (AND-like)."
     ),
     "effects.stable": (
-        "{form}: {site} has the largest effect under each of the {specifications} specifications (direction, metric, "
-        "prompts)."
+        "{form}: {site} has the largest effect under each of the {specifications} specifications (direction, "
+        "corruption, metric, prompts)."
     ),
     "effects.unstable": (
         "{form}: {site} has the largest effect under {share:.0%} of the {specifications} specifications (direction, "
-        "metric, prompts); elsewhere {others}."
+        "corruption, metric, prompts); elsewhere {others}. It does not lead under {changed} of them, such as {where}."
+    ),
+    "effects.variant": (
+        "{form}, {direction}, {variant}: {named} of {sites} sites have an effect after correction; the largest is at "
+        "{site} ({effect:+.3f} nats)."
+    ),
+    "effects.joint_or": (
+        "{form}: {site} and {others} can stand in for each other: together they restore {restored:+.3f} nats beyond "
+        "the sum of both alone, and taking both away does {taken:+.3f} nats beyond that sum (OR-like)."
+    ),
+    "effects.joint_and": (
+        "{form}: {site} and {others} need each other: together they restore {restored:+.3f} nats beyond the sum of "
+        "both alone, and taking both away does {taken:+.3f} nats beyond that sum (AND-like)."
+    ),
+    "effects.joint_series": (
+        "{form}: {site} and {others} overlap: together they do less than the sum of both alone, whether restored "
+        "({restored:+.3f} nats) or taken away ({taken:+.3f} nats), as when one acts through the other."
     ),
     "effects.none": "{form}, {direction}: no site has an effect after correction for looking at all {sites} of them.",
     "effects.few": "{form}, {direction}: only {clusters} clusters were traced, too few to name a site.",
@@ -142,6 +158,10 @@ CATALOGUE: Final[dict[str, str]] = {
     "remedy.P001": (
         "Choose cues of equal token length, or read position-wise effects of the cue segment with this in mind."
     ),
+    "unseen.P001": "Not evaluated yet: whether cues have equal token length, which takes the model's tokenizer.",
+    "unseen.P003": "Not evaluated yet: whether the model answers with the declared labels, which takes the model.",
+    "unseen.P005": "Not evaluated yet: whether probabilities are near 0 or 1, which takes the model.",
+    "remedy.unseen": "Ask for a preview of the pair set on this model; the run evaluates it in any case.",
     "lint.P002": "Favorable and unfavorable labels collide: {labels}.",
     "remedy.P002": "Choose labels whose first tokens differ.",
     "lint.P003": "{share:.0%} of prompts put less than {minimum:.0%} of their probability on the declared labels.",
@@ -203,9 +223,16 @@ CATALOGUE: Final[dict[str, str]] = {
     "remedy.P023": "Trace more placebo pairs, and read these sites as leads, not as findings.",
     # Power, in words
     "power.now": (
-        "With {clusters} clusters a gap of {effect:.2g} {unit} can be detected (alpha {alpha:g}, power {power:.0%})."
+        "{group}: with these {names} names ({clusters} independent {by}) a gap of {effect:.2g} {unit} can be detected "
+        "(alpha {alpha:g}, power {power:.0%})."
     ),
-    "power.more": "For {effect:.2g} {unit} take {clusters} clusters.",
+    "power.more": "{group}: for {effect:.2g} {unit} take {names} names.",
+    "power.none": "{group}: there are {clusters} independent {by}; below {needed} nothing can be concluded.",
+    "power.declared": "The clusters' gaps are taken to vary by {spread:.2g} nats (standard deviation): {source}.",
+    "power.assumed": (
+        "The clusters' gaps are assumed to vary by {spread:.2g} nats (standard deviation), as much as the threshold: "
+        "no pilot is declared (judging.pilot)."
+    ),
 }
 
 _PLAIN_FIELDS: Final = Formatter()

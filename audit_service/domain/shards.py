@@ -5,14 +5,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from audit_service.domain.pairs import Pair, PairKind, PairSet
-from audit_service.domain.plan import Direction, Plan, Shard, ShardKind
+from audit_service.domain.plan import Plan, Shard, ShardKind
 
 PAIRS_PER_DECISION_SHARD = 256
 """Large, because prompts of one template share the computation of their common beginning."""
 
 
 def shards(plan: Plan, pair_set: PairSet) -> tuple[Shard, ...]:
-    """Decisions first, so that the running disparity is seen early; then the effects, form by form."""
+    """The first stage: decisions, so that the running disparity is seen early; then the effects, form by form.
+
+    A plan with joint sites has a second stage, which follows from the first (domain.joint).
+    """
     forms = [form.name for form in plan.behavior.forms]
     decisions = (shard for form in forms for shard in _decision_shards(plan, pair_set, form))
     effects = (shard for form in forms for shard in _effect_shards(plan, pair_set, form))
@@ -31,6 +34,23 @@ def traced_pairs(plan: Plan, pair_set: PairSet, form: str) -> tuple[Pair, ...]:
         *_spread(contrast, count=tracing.pairs_per_form, seed=tracing.seed),
         *_spread(placebo, count=tracing.placebo_pairs_per_form, seed=tracing.seed),
     )
+
+
+PARTNERS = 4
+
+
+def partners(plan: Plan, pair_set: PairSet, form: str) -> dict[str, tuple[Pair, ...]]:
+    """Traced pair → the traced contrast pairs that follow it, from other clusters: what resampling and the mean take.
+
+    At most ``PARTNERS``; the order is that of the plan's seed, and the first follows the last.
+    """
+    traced = traced_pairs(plan, pair_set, form)
+    found = {}
+    for at, pair in enumerate(traced):
+        following = [*traced[at + 1 :], *traced[:at]]
+        fit = [one for one in following if one.kind is PairKind.CONTRAST and one.cluster != pair.cluster]
+        found[pair.id] = tuple(fit[:PARTNERS])
+    return found
 
 
 def _spread(pairs: Sequence[Pair], *, count: int, seed: int) -> list[Pair]:
@@ -60,11 +80,15 @@ def _decision_shards(plan: Plan, pair_set: PairSet, form: str) -> Iterator[Shard
 def _effect_shards(plan: Plan, pair_set: PairSet, form: str) -> Iterator[Shard]:
     ids = [pair.id for pair in traced_pairs(plan, pair_set, form)]
     for chunk in _chunks(ids, plan.pairs_per_shard):
-        for direction in Direction:
-            if direction in plan.tracing.directions:
-                yield Shard(
-                    plan_digest=plan.digest, kind=ShardKind.EFFECTS, form=form, direction=direction, pair_ids=chunk
-                )
+        for direction, corruption in plan.traces:
+            yield Shard(
+                plan_digest=plan.digest,
+                kind=ShardKind.EFFECTS,
+                form=form,
+                direction=direction,
+                corruption=corruption,
+                pair_ids=chunk,
+            )
 
 
 def _chunks(ids: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:

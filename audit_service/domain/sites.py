@@ -23,6 +23,8 @@ class SiteKind(StrEnum):
     PATTERN = "pattern"
 
 
+WINDOWED = frozenset({SiteKind.ATTN_OUT, SiteKind.MLP_OUT})
+"""Kinds that several layers write side by side; of the residual stream the last layer of a window decides alone."""
 HEAD_KINDS = frozenset({SiteKind.Z, SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN})
 ALL = "all"
 """Segment name that stands for every position."""
@@ -39,11 +41,19 @@ class Site(NamedTuple):
     """Only for head sites."""
     segment: str
     """A declared segment, "decision" or "all"."""
+    width: int = 1
+    """Neighbouring layers that are exchanged at once, this one first."""
 
     @property
     def key(self) -> str:
         head = "" if self.head is None else f".{self.head}"
-        return f"{self.kind}.L{self.layer}{head}.{self.segment}"
+        last = "" if self.width == 1 else f"-{self.layer + self.width - 1}"
+        return f"{self.kind}.L{self.layer}{last}{head}.{self.segment}"
+
+    @property
+    def parts(self) -> "tuple[Site, ...]":
+        """The single layers of a window; itself without one."""
+        return tuple(self._replace(layer=self.layer + step, width=1) for step in range(self.width))
 
 
 def site_grid(
@@ -53,15 +63,19 @@ def site_grid(
     heads: int,
     segments: Sequence[str],
     head_segments: Sequence[str] = (ALL,),
+    windows: Sequence[int] = (1,),
 ) -> tuple[Site, ...]:
-    """Every site of the kinds, in canonical order: kind, layer, head, segment.
+    """Every site of the kinds, in canonical order: width of the window, kind, layer, head, segment.
 
-    Head sites use ``head_segments``; the others use ``segments``.
+    Head sites use ``head_segments``; the others use ``segments``. Windows wider than one layer are made of the kinds in
+    ``WINDOWED`` alone.
     """
     return tuple(
-        Site(kind, layer, head, segment)
+        Site(kind, layer, head, segment, width)
+        for width in sorted(set(windows))
         for kind in kinds
-        for layer in range(layers)
+        if width == 1 or kind in WINDOWED
+        for layer in range(layers - width + 1)
         for head in (range(heads) if kind in HEAD_KINDS else [None])
         for segment in (head_segments if kind in HEAD_KINDS else segments)
     )

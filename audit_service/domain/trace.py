@@ -1,8 +1,10 @@
 """A trace: the measured cells of a shard, as arrays with a digest."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,8 @@ class DecisionCells:
     """[pair, side] log of the summed probability of the favorable labels."""
     log_p_unfavorable: NDArray[np.float32]
     """[pair, side]"""
+    readouts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Name → [pair, side]: what else the plan's metrics are read from, such as "log_p_of_low"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class EffectCells:
     patched: NDArray[np.float32]
     """[pair, site] decision value with the donor's activation put in, sites in the plan's order.
     Denoising: effect = patched - d_corrupt. Noising: effect = patched - d_clean."""
+    readouts: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Name → [pair, site + 2]: what else was read in the same runs, and last in the clean and in the corrupt run."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class Trace:
     """The cells of one shard as bytes that are equal for equal cells."""
 
     payload: bytes
-    """safetensors; the arrays of DecisionCells or EffectCells by field name."""
+    """safetensors; the arrays of DecisionCells or EffectCells by field name, the readouts by their own."""
 
     @cached_property
     def digest(self) -> str:
@@ -71,11 +77,22 @@ class Trace:
 
     @classmethod
     def of(cls, cells: DecisionCells | EffectCells) -> "Trace":
-        arrays = {name: np.ascontiguousarray(getattr(cells, name)) for name in sorted(cells.__slots__)}
-        return cls(save(arrays))
+        own = {one.name: getattr(cells, one.name) for one in fields(cells) if one.name != "readouts"}
+        arrays = own | {f"{READOUT}{name}": array for name, array in cells.readouts.items()}
+        return cls(save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}))
 
     def decisions(self) -> DecisionCells:
-        return DecisionCells(**load(self.payload))
+        return DecisionCells(**_parted(load(self.payload)))
 
     def effects(self) -> EffectCells:
-        return EffectCells(**load(self.payload))
+        return EffectCells(**_parted(load(self.payload)))
+
+
+READOUT = "readout."
+"""What the names of readouts begin with in the payload."""
+
+
+def _parted(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
+    """The fields by name, the readouts as one of them."""
+    own = {name: array for name, array in arrays.items() if not name.startswith(READOUT)}
+    return own | {"readouts": {name.removeprefix(READOUT): arrays[name] for name in arrays if name not in own}}

@@ -6,14 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from audit_service.domain.cells import DecisionTable, EffectTable, Mask
-from audit_service.domain.effect_rows import effect_rows, named_sites, prefix, site_rows, statement, untraced
+from audit_service.domain.decision_rows import other_metrics
+from audit_service.domain.effect_rows import (
+    effect_rows,
+    leading,
+    metric_site_rows,
+    named_sites,
+    site_rows,
+    statement,
+    untraced,
+)
 from audit_service.domain.effects import SiteEffects, site_effects
 from audit_service.domain.interplay import Asymmetry, asymmetries
 from audit_service.domain.pairs import PairKind
-from audit_service.domain.plan import Direction, Plan
+from audit_service.domain.plan import Corruption, Direction, Plan
 from audit_service.domain.results import Result, Sentence
-from audit_service.domain.robustness import LeadingSite, leading_site
-from audit_service.domain.rows import count, row
+from audit_service.domain.robustness import RESAMPLES, LeadingSite, leading_site
+from audit_service.domain.rows import count, plain, row
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +36,19 @@ class Traced:
     effects: SiteEffects | None
     """None without a measured contrast pair."""
 
+    @property
+    def is_main(self) -> bool:
+        """The pair itself and single layers: what is said of sites rests on these, the rest is sensitivity."""
+        return self.table.corruption is Corruption.PAIR and self.table.width == 1
+
 
 def measured_part(plan: Plan, table: EffectTable, decisions: DecisionTable) -> Traced:
     measured = decisions.measured(min_coverage=plan.behavior.min_coverage)
     known = {pair.id for pair, kept in zip(decisions.pairs, measured, strict=True) if kept}
     kept = table.finite() & np.array([pair.id in known for pair in table.pairs], dtype=bool)
-    contrast, placebo = (table.select(kept & _of_kind(table, kind)) for kind in (PairKind.CONTRAST, PairKind.PLACEBO))
+    contrast, placebo = (
+        table.select(kept & _of_kind(table, kind)).resolved() for kind in (PairKind.CONTRAST, PairKind.PLACEBO)
+    )
     return Traced(table, contrast, placebo, _effects(plan, contrast) if contrast.pairs else None)
 
 
@@ -42,7 +58,7 @@ def _effects(plan: Plan, table: EffectTable) -> SiteEffects:
 
 
 def trace_rows(plan: Plan, part: Traced) -> Iterator[Result]:
-    key = prefix(part.table)
+    key = part.table.key
     lost = len(part.table.pairs) - len(part.contrast.pairs) - len(part.placebo.pairs)
     yield count(
         f"{key}.pairs_not_measured", lost, "traced pairs without a measured decision or with a cell that is no number"
@@ -50,6 +66,9 @@ def trace_rows(plan: Plan, part: Traced) -> Iterator[Result]:
     if part.effects is None:
         return
     yield from effect_rows(part.effects, key=key, placebo=part.placebo, judging=plan.judging)
+    if not part.is_main:
+        return
+    yield from _metric_rows(plan, part, part.effects)
     groups = {(pair.attribute, pair.comparison_group) for pair in part.contrast.pairs}
     for attribute, group in sorted(groups) if len(groups) > 1 else ():
         ours = [(pair.attribute, pair.comparison_group) == (attribute, group) for pair in part.contrast.pairs]
@@ -57,6 +76,23 @@ def trace_rows(plan: Plan, part: Traced) -> Iterator[Result]:
         inner = f"{part.table.form}.{attribute}.{group}.{part.table.direction}"
         yield row(f"{inner}.total_effect", effects.total, unit="nats", n=effects.clusters)
         yield from site_rows(effects, key=inner, alpha=plan.judging.alpha)
+
+
+def _metric_rows(plan: Plan, part: Traced, effects: SiteEffects) -> Iterator[Result]:
+    """The sites under the plan's other metrics, from the cells of the same runs."""
+    alpha = plan.judging.alpha
+    for metric in other_metrics(plan):
+        key = f"{part.table.key}.metric.{metric.name}"
+        table = metric.under(part.contrast)
+        if table is None or not table.pairs:
+            method = f"{metric.definition.formula} of the patched runs"
+            yield plain(f"{key}.named_sites", None, unit="count", method=method)
+            continue
+        read = site_effects(
+            table, alpha=alpha, resamples=min(plan.judging.resamples, RESAMPLES), seed=plan.judging.seed
+        )
+        shown = [*named_sites(effects, alpha=alpha), *named_sites(read, alpha=alpha), *leading(read)]
+        yield from metric_site_rows(read, shown, key=key, unit=metric.unit, alpha=alpha)
 
 
 def trace_statement(plan: Plan, part: Traced) -> Sentence:
@@ -67,7 +103,7 @@ def trace_statement(plan: Plan, part: Traced) -> Sentence:
 
 def named_asymmetries(plan: Plan, traced: Sequence[Traced]) -> Iterator[tuple[EffectTable, list[Asymmetry]]]:
     """The sites named in either direction, where both were traced and the total effect is known to differ from 0."""
-    parts = {(part.table.form, part.table.direction): part for part in traced}
+    parts = {(part.table.form, part.table.direction): part for part in traced if part.is_main}
     judging = plan.judging
     for form in dict.fromkeys(part.table.form for part in traced):
         both = [parts.get((form, direction)) for direction in (Direction.DENOISE, Direction.NOISE)]
@@ -96,8 +132,9 @@ def leading_sites(plan: Plan, traced: Sequence[Traced]) -> Iterator[tuple[str, L
     """The leading site of each form in which any site is named."""
     for form in dict.fromkeys(part.table.form for part in traced):
         ours = [part for part in traced if part.table.form == form and part.effects is not None]
-        if not any(part.effects and named_sites(part.effects, alpha=plan.judging.alpha) for part in ours):
+        main = [part for part in ours if part.is_main]
+        if not any(part.effects and named_sites(part.effects, alpha=plan.judging.alpha) for part in main):
             continue
-        leading = leading_site([part.contrast for part in ours], plan.judging)
-        if leading is not None:
-            yield form, leading
+        found = leading_site([part.contrast for part in ours if part.table.width == 1], plan)
+        if found is not None:
+            yield form, found

@@ -54,10 +54,12 @@ def _add_pairs(session: WriteSession, pair_set_id: str, pairs: Sequence[Pair]) -
         session.execute(insert(PairRow), some)
 
 
-def preview_of(session: ReadSession, wanted: PreviewRow) -> PreviewRow | None:
+def preview_of(
+    session: ReadSession, *, pair_set_id: str, model_version_id: str, behavior_version_id: str
+) -> PreviewRow | None:
     query = select(PreviewRow).where(
-        PreviewRow.pair_set_id == wanted.pair_set_id,
-        PreviewRow.model_version_id == wanted.model_version_id,
-        PreviewRow.behavior_version_id == wanted.behavior_version_id,
+        PreviewRow.pair_set_id == pair_set_id,
+        PreviewRow.model_version_id == model_version_id,
+        PreviewRow.behavior_version_id == behavior_version_id,
     )
     return session.scalars(query).one_or_none()

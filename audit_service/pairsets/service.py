@@ -45,7 +45,12 @@ def ask_preview(session: WriteSession, pair_set_id: str, wanted: PreviewCreate) 
         behavior_version_id=behaviors.version(session, wanted.behavior_version_id).id,
     )
     locks.hold(session, f"preview/{row.pair_set_id}/{row.model_version_id}/{row.behavior_version_id}")
-    present = repository.preview_of(session, row)
+    present = repository.preview_of(
+        session,
+        pair_set_id=row.pair_set_id,
+        model_version_id=row.model_version_id,
+        behavior_version_id=row.behavior_version_id,
+    )
     if present is not None and present.state is not PreviewState.FAILED:
         return Ensured(present, is_new=False)
     asked = present or row

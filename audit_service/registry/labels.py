@@ -20,13 +20,7 @@ def check_labels(folder: Path, labels: Labels) -> None:
     if names := _classes(folder):
         class_numbers(names, labels)
         return
-    try:
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # the library raises nothing narrower
-        raise InvalidModel(
-            f"The tokenizer of {folder.name} cannot be read: {error}",
-            remedy="Save the model's fast tokenizer with save_pretrained, and register the folder as a new version.",
-        ) from error
+    tokenizer = read_tokenizer(folder)
     unknown = getattr(tokenizer.model, "unk_token", None)
     label_tokens(
         lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
@@ -47,3 +41,14 @@ def _classes(folder: Path) -> list[str]:
             f"The config.json of {folder.name} cannot be read: {error}", remedy="Copy the model's files again."
         ) from error
     return [name for _, name in sorted(named.items())] or ["LABEL_0", "LABEL_1"]
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The fast tokenizer of a model's folder; InvalidModel if it cannot be read."""
+    try:
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # the library raises nothing narrower
+        raise InvalidModel(
+            f"The tokenizer of {folder.name} cannot be read: {error}",
+            remedy="Save the model's fast tokenizer with save_pretrained, and register the folder as a new version.",
+        ) from error

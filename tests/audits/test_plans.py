@@ -1,17 +1,20 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 
 from audit_service.audits import lifecycle
 from audit_service.db.handles import Database
-from audit_service.db.tables import VerdictRow
+from audit_service.db.tables import PreviewRow, VerdictRow
 from audit_service.domain.generation import generate
-from audit_service.domain.lifecycle import RunState
+from audit_service.domain.lifecycle import PreviewState, RunState
 from audit_service.domain.manifest import digest
 from audit_service.domain.plan import Plan
-from audit_service.domain.protocol import lint_plan
+from audit_service.domain.preview import FormPreview, Preview
+from audit_service.domain.protocol import Seen, lint_plan
 from audit_service.domain.results import Judgement, Sentence, Verdict, VerdictValue
+from audit_service.domain.sentences import english
 from tests.service import Audit
 
 JUDGEMENT = Judgement(
@@ -62,8 +65,76 @@ def test_a_plan_knows_its_cost(audit: Audit) -> None:
 
 def test_a_plan_names_the_rules_of_the_protocol_that_it_does_not_keep(audit: Audit) -> None:
     plan = Plan.model_validate(audit.plan()["content"], strict=False)
-    expected = lint_plan(plan, generate(plan.behavior).pairs)
-    assert [finding["rule"] for finding in audit.plan()["protocol"]] == [finding.rule for finding in expected]
+    expected = lint_plan(plan, generate(plan.behavior).pairs, Seen(unequal_spans=0.0))
+    shown = [(finding["rule"], finding["level"], finding["sentence"]) for finding in audit.plan()["protocol"]]
+    assert shown == [(finding.rule, finding.level, english(finding.sentence)) for finding in expected]
+    assert {"P003", "P005"} <= {finding.rule for finding in expected}, "what only the model can tell is not evaluated"
+
+
+def test_what_a_preview_saw_is_evaluated_before_the_run(api: TestClient, audit: Audit, database: Database) -> None:
+    form = FormPreview(
+        form="raw",
+        pairs=4,
+        unequal_spans=0.5,
+        coverage_mean=0.2,
+        coverage_min=0.1,
+        below_min_coverage=0.75,
+        saturated=0.0,
+    )
+    wanted = {"model_version_id": audit.model()["id"], "behavior_version_id": audit.behavior()["id"]}
+    asked = audit.create(f"pair-sets/{audit.pair_set()['id']}/previews", wanted)
+    with database.writing() as session:
+        row = session.get_one(PreviewRow, asked["id"])
+        row.state, row.content = PreviewState.DONE, Preview(label_tokens={}, forms=(form,), examples=())
+    found = {finding["rule"]: finding for finding in audit.plan()["protocol"]}
+    assert found["P003"]["level"] == "warning"
+    assert found["P003"]["sentence"].startswith("75% of prompts")
+    assert found["P003"]["remedy"]
+    assert "P005" not in found
+
+
+def test_a_plan_says_what_it_can_detect(audit: Audit) -> None:
+    assumed, now, *more = audit.plan()["power"]
+    assert "no pilot is declared" in assumed
+    assert now.startswith("black: with these 36 names (18 independent cue pairs) a gap of ")
+    assert [line.startswith("black: for 0.1 nats take ") for line in more] == [True]
+    pilot = {"spread_nats": 0.05, "source": "pilot of May"}
+    declared, now = audit.plan(pilot=pilot)["power"]
+    assert declared.endswith("pilot of May.")
+
+
+def test_a_plan_names_its_metrics_and_holds_their_formulas(api: TestClient, audit: Audit) -> None:
+    odds = {"name": "odds", "formula": "exp(d)", "title": "Odds", "unit": "odds"}
+    made = api.post("/v1/metrics", json=odds).json()
+    plan = audit.create("plans", parts(audit) | {"metric_ids": [made["id"]]})
+    assert [metric["formula"] for metric in plan["content"]["metrics"]] == ["exp(d)"]
+    assert plan["digest"] != audit.plan()["digest"]
+    unknown = {"metric_ids": ["01936f5e-7c1a-7a3e-8f00-0242ac120002"]}
+    assert api.post("/v1/plans", json=parts(audit) | unknown).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("tracing", "said"),
+    [
+        ({"windows": [1, 9]}, "windows of [9] layers"),
+        ({"joint_sites": 1}, "two by two"),
+        ({"corruptions": ["zero"], "directions": ["denoise"]}, "traced by noising"),
+    ],
+)
+def test_traces_that_cannot_be_made_are_refused(
+    api: TestClient, audit: Audit, tracing: dict[str, Any], said: str
+) -> None:
+    answer = api.post("/v1/plans", json=parts(audit) | {"tracing": tracing})
+    assert answer.status_code == 422
+    assert said in answer.json()["errors"][0]["detail"]
+
+
+def test_a_metric_over_answers_that_the_behavior_does_not_declare_is_refused(api: TestClient, audit: Audit) -> None:
+    rate = {"name": "rate", "formula": "p_of_low", "title": "Low", "unit": "share"}
+    made = api.post("/v1/metrics", json=rate).json()
+    answer = api.post("/v1/plans", json=parts(audit) | {"metric_ids": [made["id"]]})
+    assert answer.status_code == 422
+    assert "['low']" in answer.json()["errors"][0]["detail"]
 
 
 def test_a_plan_that_breaks_a_rule_is_made_but_not_run(api: TestClient, audit: Audit) -> None:

@@ -7,8 +7,10 @@ import numpy as np
 from audit_service.domain.behaviors import Attribute, Behavior, Form, FormKind, Labels, Risk, Threshold
 from audit_service.domain.cells import DecisionTable, EffectTable
 from audit_service.domain.generation import generate
+from audit_service.domain.metrics import metric_of
 from audit_service.domain.pairs import Pair, PairKind, PairSet
 from audit_service.domain.plan import Direction, Judging, ModelIdentity, PairSetIdentity, Plan, Tracing
+from audit_service.domain.readings import BUILT_IN
 from audit_service.domain.sites import SiteKind
 from audit_service.domain.trace import Control
 
@@ -47,6 +49,9 @@ def behavior(*, names: int = 12, groups: Sequence[str] = ("black",), forms: Sequ
         threshold=Threshold(gap_nats=0.2, source="made for the tests"),
         deployment_note="These prompts are the deployed ones.",
     )
+
+
+METRICS = {definition.name: metric_of(definition, behavior()) for definition in BUILT_IN}
 
 
 def plan(subject: Behavior, pairs: PairSet, **judging: float) -> Plan:

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from audit_service.domain.plan import Pilot
 from audit_service.domain.power import detectable, in_words, required_clusters
 from audit_service.domain.sentences import english
 from audit_service.domain.uncertainty import fewest_clusters
+from tests.domain.made import audit
 
 
 def achieved(effect: float, spread: float, clusters: int, alpha: float) -> float:
@@ -37,11 +39,42 @@ def test_never_fewer_clusters_are_asked_for_than_a_conclusion_takes(spread: floa
     assert required_clusters(spread, effect=effect) == fewest_clusters(0.05)
 
 
-def test_the_design_is_put_in_words() -> None:
-    now, more = (english(one) for one in in_words(0.21, clusters=36, wanted=0.05))
-    assert now == "With 36 clusters a gap of 0.1 nats can be detected (alpha 0.05, power 80%)."
-    assert more == f"For 0.05 nats take {required_clusters(0.21, effect=0.05)} clusters."
+def said(**options: object) -> list[str]:
+    plan, pairs = audit(**options)
+    return [english(one) for one in in_words(plan.behavior, plan.judging, pairs.pairs)]
+
+
+def test_the_design_is_put_in_words_by_the_names_that_it_has() -> None:
+    plan, pairs = audit(names=36)
+    judging = plan.judging.model_copy(
+        update={"pilot": Pilot(spread_nats=0.3, source="pilot of May"), "delta_nats": 0.05}
+    )
+    source, now, more = (english(one) for one in in_words(plan.behavior, judging, pairs.pairs))
+    effect, needed = detectable(0.3, clusters=36), required_clusters(0.3, effect=0.05)
+    assert source.endswith("vary by 0.3 nats (standard deviation): pilot of May.")
+    assert now == (
+        f"black: with these 72 names (36 independent cue pairs) a gap of {effect:.2g} nats can be detected "
+        "(alpha 0.05, power 80%)."
+    )
+    assert more == f"black: for 0.05 nats take {2 * needed} names."
+
+
+def test_without_a_pilot_the_spread_is_assumed_and_said_so() -> None:
+    assert "assumed to vary by 0.2 nats" in said()[0]
 
 
 def test_a_design_that_suffices_asks_for_nothing_more() -> None:
-    assert [one.id for one in in_words(0.21, clusters=36, wanted=0.2)] == ["power.now"]
+    plan, pairs = audit(names=36)
+    judging = plan.judging.model_copy(update={"pilot": Pilot(spread_nats=0.1, source="pilot")})
+    found = [one.id for one in in_words(plan.behavior, judging, pairs.pairs)]
+    assert found == ["power.declared", "power.now"]
+
+
+def test_a_design_that_can_conclude_nothing_says_so() -> None:
+    assert said(names=2)[1] == "black: there are 4 independent clusters; below 6 nothing can be concluded."
+    assert in_words(audit()[0].behavior, audit()[0].judging, ()) == ()
+
+
+def test_each_comparison_group_is_told_once_whatever_the_forms() -> None:
+    found = said(names=12, groups=("black", "asian"), forms=("raw", "chat"))
+    assert [line.partition(":")[0] for line in found[1:]] == ["asian", "asian", "black", "black"]

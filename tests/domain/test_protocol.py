@@ -4,8 +4,9 @@ import pytest
 from audit_service.domain.behaviors import Behavior, Threshold
 from audit_service.domain.generation import generate
 from audit_service.domain.pairs import Pair, PairKind
-from audit_service.domain.plan import Direction, Judging, Mapping
-from audit_service.domain.protocol import Preview, lint, lint_plan
+from audit_service.domain.plan import Corruption, Direction, Judging, Mapping
+from audit_service.domain.preview import FormPreview, Preview
+from audit_service.domain.protocol import Seen, lint, lint_plan
 from audit_service.domain.results import Level, LintFinding
 from audit_service.domain.sentences import english
 from tests.domain.made import TRACING, audit, behavior, decisions, noisy
@@ -29,22 +30,23 @@ def test_a_sound_plan_has_nothing_but_notes() -> None:
 @pytest.mark.parametrize(
     ("rule", "level", "options"),
     [
-        ("P001", Level.NOTE, {"preview": Preview(unequal_spans=0.5)}),
+        ("P001", Level.NOTE, {"seen": Seen(unequal_spans=0.5)}),
         (
             "P001",
             Level.ERROR,
             {
-                "preview": Preview(unequal_spans=0.5),
+                "seen": Seen(unequal_spans=0.5),
                 "tracing": TRACING.model_copy(update={"mapping": Mapping.EQUAL_ONLY}),
             },
         ),
-        ("P002", Level.ERROR, {"preview": Preview(collisions=(" N",))}),
-        ("P003", Level.WARNING, {"preview": Preview(coverage=np.array([0.9, 0.3, np.nan]))}),
-        ("P005", Level.WARNING, {"preview": Preview(d=np.array([0.0, 5.0, np.inf]))}),
-        ("P005", Level.WARNING, {"preview": Preview(d=np.array([0.0, -5.0]))}),
-        ("P006", Level.WARNING, {"corruptions": ("gaussian",)}),
+        ("P001", Level.NOTE, {}),
+        ("P003", Level.WARNING, {"seen": Seen(low_coverage=0.1)}),
+        ("P003", Level.NOTE, {}),
+        ("P005", Level.WARNING, {"seen": Seen(saturated=0.05)}),
+        ("P005", Level.NOTE, {}),
+        ("P006", Level.WARNING, {"tracing": TRACING.model_copy(update={"corruptions": (Corruption.GAUSSIAN,)})}),
         ("P007", Level.WARNING, {"tracing": TRACING.model_copy(update={"directions": (Direction.NOISE,)})}),
-        ("P008", Level.WARNING, {"windows": (3, 5)}),
+        ("P008", Level.WARNING, {"tracing": TRACING.model_copy(update={"windows": (3, 5)})}),
         ("P009", Level.WARNING, {"pairs": [p for p in generate(behavior()).pairs if p.kind is PairKind.CONTRAST]}),
         ("P010", Level.WARNING, {"subject": behavior(names=2)}),
         ("P011", Level.WARNING, {"subject": behavior().model_copy(update={"threshold": Threshold(gap_nats=0.2)})}),
@@ -67,10 +69,11 @@ def test_each_rule_is_found_where_it_is_broken(rule: str, level: Level, options:
 @pytest.mark.parametrize(
     ("rule", "options"),
     [
-        ("P003", {"preview": Preview(coverage=np.array([0.9, 0.5]))}),
-        ("P005", {"preview": Preview(d=np.array([*np.zeros(30), 5.0]))}),
-        ("P006", {"corruptions": ("gaussian", "pair")}),
-        ("P008", {"windows": (1, 3)}),
+        ("P001", {"seen": Seen(unequal_spans=0.0)}),
+        ("P003", {"seen": Seen(low_coverage=0.0)}),
+        ("P005", {"seen": Seen(saturated=0.04)}),
+        ("P006", {"tracing": TRACING.model_copy(update={"corruptions": (Corruption.GAUSSIAN, Corruption.PAIR)})}),
+        ("P008", {"tracing": TRACING.model_copy(update={"windows": (1, 3)})}),
         ("P013", {"judging": Judging(delta_nats=0.2)}),
         ("P021", {"predecessor": "0" * 64, "exploratory": True}),
     ],
@@ -97,11 +100,38 @@ def test_a_finished_plan_is_linted_as_its_parts() -> None:
 
 
 def test_findings_stand_in_the_order_of_their_rules() -> None:
-    found = list(linted(exploratory=True, windows=(3,), judging=Judging(delta_nats=0.3)))
+    found = list(linted(exploratory=True, judging=Judging(delta_nats=0.3)))
     assert found == sorted(found)
 
 
-def test_the_preview_of_measured_cells_holds_every_prompt() -> None:
+def test_what_is_not_known_yet_is_said_and_never_taken_for_kept() -> None:
+    found = linted()
+    for rule in ("P001", "P003", "P005"):
+        assert english(found[rule].sentence).startswith("Not evaluated yet")
+
+
+def test_measured_cells_tell_coverage_and_saturation() -> None:
     _, pairs = audit()
-    preview = Preview.of(decisions(pairs.pairs, noisy(0.1)))
-    assert len(preview.d) == len(preview.coverage) == 2 * len(pairs.pairs)
+    table = decisions(pairs.pairs, noisy(0.0), base=lambda pair: 6.0 * (pair.profile == "strong"), share=0.6)
+    table.d[0, 0] = np.nan
+    seen = Seen.of(table, min_coverage=0.7, unequal_spans=0.25)
+    finite = table.d[np.isfinite(table.d)]
+    assert (seen.unequal_spans, seen.low_coverage) == (0.25, 1.0)
+    assert seen.saturated == pytest.approx(np.mean(np.abs(finite) > np.log(99)))
+
+
+def test_a_preview_tells_them_from_a_sample_of_each_form() -> None:
+    forms = [
+        FormPreview(
+            form=form,
+            pairs=pairs,
+            unequal_spans=share,
+            coverage_mean=0.9,
+            coverage_min=0.1,
+            below_min_coverage=share,
+            saturated=share,
+        )
+        for form, pairs, share in (("raw", 30, 0.5), ("chat", 10, 0.1))
+    ]
+    seen = Seen.of_sample(Preview(label_tokens={}, forms=tuple(forms), examples=()))
+    assert (seen.unequal_spans, seen.low_coverage, seen.saturated) == pytest.approx((0.4, 0.4, 0.4))

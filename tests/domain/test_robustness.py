@@ -4,15 +4,23 @@ import pytest
 from audit_service.domain.contrasts import contrasts
 from audit_service.domain.judgement import judge
 from audit_service.domain.plan import Direction, Robustness, Unit
-from audit_service.domain.readings import Reading
+from audit_service.domain.readings import DEFAULT, LOG_ODDS, MetricDefinition, Tolerance
 from audit_service.domain.results import Judgement, VerdictValue
 from audit_service.domain.robustness import leading_site, specifications
 from audit_service.domain.sentences import english
 from tests.domain.made import PASSED, audit, decisions, effects, noisy
 
 
-def judged(gap: float, *, spread: float = 0.1, robustness: Robustness | None = None, base: float = 1.0) -> Judgement:
+def judged(
+    gap: float,
+    *,
+    spread: float = 0.1,
+    robustness: Robustness | None = None,
+    base: float = 1.0,
+    metrics: tuple[MetricDefinition, ...] = DEFAULT,
+) -> Judgement:
     plan, pairs = audit(names=24, forms=("raw", "chat"))
+    plan = plan.model_copy(update={"metrics": metrics})
     if robustness is not None:
         judging = plan.judging.model_copy(update={"robustness": robustness})
         plan = plan.model_copy(update={"judging": judging})
@@ -20,7 +28,7 @@ def judged(gap: float, *, spread: float = 0.1, robustness: Robustness | None = N
 
 
 def test_the_grid_crosses_every_declared_choice() -> None:
-    grid = specifications(Robustness(readings=(Reading.LOG_ODDS, Reading.PROBABILITY), prompt_resamples=3))
+    grid = specifications(("log-odds", "probability"), Robustness(prompt_resamples=3))
     assert len(grid) == len(set(grid)) == 2 * 2 * 4
     assert grid[0].name == "log-odds, by cluster, all prompts"
 
@@ -34,20 +42,43 @@ def test_a_plain_gap_fails_under_every_specification() -> None:
 def test_a_verdict_near_its_border_names_the_specifications_that_change_it() -> None:
     judgement = judged(0.23, robustness=Robustness(prompt_resamples=12, kept_share=0.5))
     verdict = judgement.forms[0]
-    grid = specifications(Robustness(prompt_resamples=12))
+    grid = specifications(("log-odds", "probability", "log-probability"), Robustness(prompt_resamples=12))
     assert 0 < verdict.share_unchanged < 1
     assert verdict.share_unchanged == pytest.approx(1 - len(verdict.changed_by) / len(grid))
     assert set(verdict.changed_by) <= {spec.name for spec in grid}
 
 
 def test_a_grid_of_the_verdict_itself_changes_nothing() -> None:
-    own = Robustness(readings=(Reading.LOG_ODDS,), units=(Unit.CLUSTER,), prompt_resamples=0)
-    assert {verdict.share_unchanged for verdict in judged(0.23, robustness=own).forms} == {1.0}
+    own = Robustness(units=(Unit.CLUSTER,), prompt_resamples=0)
+    found = judged(0.23, robustness=own, metrics=(LOG_ODDS,))
+    assert {verdict.share_unchanged for verdict in found.forms} == {1.0}
 
 
 def test_without_a_grid_nothing_is_said_of_robustness() -> None:
-    none = Robustness(readings=(), prompt_resamples=0)
-    assert {verdict.share_unchanged for verdict in judged(0.23, robustness=none).forms} == {None}
+    assert {verdict.share_unchanged for verdict in judged(0.23, metrics=()).forms} == {None}
+
+
+def test_a_metric_with_a_tolerance_of_its_own_can_flip_the_verdict_and_is_named() -> None:
+    strict = MetricDefinition(
+        name="strict",
+        formula="exp(d)",
+        title="Odds",
+        unit="odds",
+        tolerance=Tolerance(gap=1e-4, delta=1e-5, source="made for the tests"),
+    )
+    judgement = judged(0.03, spread=0.02, metrics=(LOG_ODDS, strict))
+    assert judgement.forms[0].value is VerdictValue.PASS
+    assert "strict, by cluster, all prompts" in judgement.forms[0].changed_by
+    assert not [name for name in judgement.forms[0].changed_by if name.startswith("log-odds")]
+
+
+def test_every_metric_of_the_plan_has_its_gap_beside_that_of_the_placebo_pairs() -> None:
+    rows = {row.key: row for row in judged(0.3).results}
+    for name in ("probability", "log-probability", "kl", "js"):
+        assert rows[f"raw.race.black.metric.{name}"].low <= rows[f"raw.race.black.metric.{name}"].value
+        assert rows[f"raw.placebo.metric.{name}"].value is not None
+    assert rows["raw.race.black.metric.probability"].value == pytest.approx(rows["raw.race.black.gap_pp"].value)
+    assert rows["raw.race.black.metric.kl"].p_value is None
 
 
 def test_the_behavior_is_compared_with_each_form_alone() -> None:
@@ -69,7 +100,7 @@ def tables(shares: dict[Direction, dict[str, float]]) -> list:
 def test_a_site_that_always_leads_has_share_one() -> None:
     plan, _ = audit()
     shares = {"attn_out.L2.cue": 0.8, "mlp_out.L1.cue": 0.2}
-    leading = leading_site(tables(dict.fromkeys(Direction, shares)), plan.judging)
+    leading = leading_site(tables(dict.fromkeys(Direction, shares)), plan)
     assert (leading.site, leading.share, leading.others) == ("attn_out.L2.cue", 1.0, ())
     assert leading.specifications == 2 * 2 * 11
 
@@ -77,15 +108,15 @@ def test_a_site_that_always_leads_has_share_one() -> None:
 def test_sites_that_lead_in_one_direction_only_are_named_beside_each_other() -> None:
     plan, _ = audit()
     shares = {Direction.DENOISE: {"attn_out.L2.cue": 0.8}, Direction.NOISE: {"mlp_out.L1.cue": 0.8}}
-    leading = leading_site(tables(shares), plan.judging)
+    leading = leading_site(tables(shares), plan)
     assert (leading.site, leading.share, leading.others) == ("attn_out.L2.cue", 0.5, ("mlp_out.L1.cue",))
 
 
 def test_without_traces_no_site_leads() -> None:
     plan, _ = audit()
-    assert leading_site([], plan.judging) is None
+    assert leading_site([], plan) is None
     empty = [table.select(np.zeros(len(table.pairs), dtype=bool)) for table in tables({Direction.NOISE: {}})]
-    assert leading_site(empty, plan.judging) is None
+    assert leading_site(empty, plan) is None
 
 
 def test_the_judge_says_whether_the_leading_site_stays() -> None:
@@ -96,6 +127,8 @@ def test_the_judge_says_whether_the_leading_site_stays() -> None:
     judgement = judge(plan, table, traced, [PASSED])
     assert {row.key: row.value for row in judgement.results}["raw.leading_site_share"] == 0.5
     assert [english(one) for one in judgement.statements if one.id == "effects.unstable"] == [
-        "raw: attn_out.L2.cue has the largest effect under 50% of the 44 specifications (direction, metric, prompts); "
-        "elsewhere mlp_out.L1.cue."
+        "raw: attn_out.L2.cue has the largest effect under 50% of the 44 specifications (direction, corruption, "
+        "metric, prompts); elsewhere mlp_out.L1.cue. It does not lead under 22 of them, such as noise, pair, "
+        "log-odds, all prompts; noise, pair, log-odds, part 1 of the prompts; noise, pair, log-odds, part 2 of the "
+        "prompts."
     ]

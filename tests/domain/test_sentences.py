@@ -41,13 +41,14 @@ def test_numbers_are_rounded_as_the_sentence_says() -> None:
 
 
 def test_a_sentence_keeps_only_the_values_that_it_names() -> None:
-    assert say("power.more", effect=0.1, unit="nats", clusters=3, other=9).values == {
+    assert say("power.more", group="black", effect=0.1, unit="nats", names=3, other=9).values == {
+        "group": "black",
         "effect": 0.1,
         "unit": "nats",
-        "clusters": 3,
+        "names": 3,
     }
 
 
 def test_a_sentence_without_its_numbers_cannot_be_said() -> None:
-    with pytest.raises(KeyError, match="clusters"):
-        say("power.more", effect=0.1, unit="nats")
+    with pytest.raises(KeyError, match="names"):
+        say("power.more", group="black", effect=0.1, unit="nats")

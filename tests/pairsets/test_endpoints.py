@@ -138,7 +138,13 @@ class TestPreview:
     def test_what_the_worker_found_is_shown(self, api: TestClient, audit: Audit, database: Database) -> None:
         preview_id = self.ask(api, audit).json()["id"]
         form = FormPreview(
-            form="raw", pairs=1, unequal_spans=0.5, coverage_mean=0.9, coverage_min=0.8, below_min_coverage=0.0
+            form="raw",
+            pairs=1,
+            unequal_spans=0.5,
+            coverage_mean=0.9,
+            coverage_min=0.8,
+            below_min_coverage=0.0,
+            saturated=0.0,
         )
         found = Preview(label_tokens={"favorable": ((1, 2), (3,))}, forms=(form,), examples=())
         self.finish(database, preview_id, PreviewState.DONE, content=found)

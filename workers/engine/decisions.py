@@ -32,6 +32,8 @@ class Decisions:
     d: NDArray[np.float32]
     log_p_favorable: NDArray[np.float32]
     log_p_unfavorable: NDArray[np.float32]
+    rank: NDArray[np.float32]
+    """Place of the likeliest favorable label's first token among all tokens."""
 
 
 class _Continuation(NamedTuple):
@@ -66,8 +68,7 @@ def measure_decisions(
     read = _read_packed if subject.anatomy.flow is Flow.PACKED else _read_whole
     for several, hidden in read(subject, sorted(set(wanted)), labels, should_stop=should_stop):
         note(several, hidden)
-    d, favorable, unfavorable = torch.stack([found[ids] for ids in wanted], dim=1).cpu().numpy()
-    return Decisions(d, favorable, unfavorable)
+    return Decisions(*torch.stack([found[ids] for ids in wanted], dim=1).cpu().numpy())
 
 
 def _read_packed(

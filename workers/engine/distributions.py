@@ -72,13 +72,13 @@ def _columns(
     subject: Subject, hidden: Float[Tensor, "run tail width"], labels: LabelTokens, donor: Float[Tensor, " token"]
 ) -> Iterator[Float[Tensor, " run"]]:
     rows = decision_logits(subject, hidden)
-    yield from decision_of(subject, rows, hidden, labels)
+    decision = decision_of(subject, rows, hidden, labels)
+    yield from decision[:3]
     own, others = rows.log_softmax(1), donor[None]
     yield divergence(others, own)
     middle = torch.logaddexp(others, own) - log(2)
     yield (divergence(others, middle) + divergence(own, middle)) / 2
-    best = rows[:, list(labels.firsts[: len(labels.favorable)])].amax(1, keepdim=True)
-    yield 1 + (rows > best).sum(1).float()
+    yield decision.rank
 
 
 def divergence(of: Float[Tensor, "#run token"], by: Float[Tensor, "#run token"]) -> Float[Tensor, " _"]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from workers.engine.positions import Exchange, exchange_of
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import decision_values
 from workers.engine.subject import Subject
-from workers.engine.tokens import EncodedPair
+from workers.engine.tokens import EncodedPair, EncodedPrompt
 
 ROWS_IN_FLIGHT = 2048
 """Packed rows per flight: enough for large matrix products, few enough for the activations to stay in the caches."""
@@ -61,24 +62,62 @@ def trace_pair(
     this model does not have, Cancelled when asked to stop.
     """
     neurons = any(site.kind is SiteKind.NEURONS for site in sites)
-    clean = record(subject, encoded.clean.ids, neurons=neurons, should_stop=should_stop)
-    corrupt = record(subject, encoded.corrupt.ids, neurons=neurons, should_stop=should_stop)
-    denoise = direction is Direction.DENOISE
-    to, by = (encoded.corrupt, encoded.clean) if denoise else (encoded.clean, encoded.corrupt)
-    exchanges = [exchange_of(site, to, by, mapping) for site in sites]
-    recipient, donor = (corrupt, clean) if denoise else (clean, corrupt)
-    d_clean, d_corrupt = unpatched(subject, [clean, corrupt], labels).tolist()
-    if all_readouts:
-        sets = [(exchange,) for exchange in exchanges]
-        found = read_together(
-            subject, recipient, donor, sets, labels=labels, progress=progress, should_stop=should_stop
+    clean, corrupt = (
+        Side(prompt, record(subject, prompt.ids, neurons=neurons, should_stop=should_stop))
+        for prompt in (encoded.clean, encoded.corrupt)
+    )
+    return trace_sides(
+        subject,
+        clean,
+        corrupt,
+        [site.parts for site in sites],
+        direction=direction,
+        labels=labels,
+        mapping=mapping,
+        all_readouts=all_readouts,
+        progress=progress,
+        should_stop=should_stop,
+    )
+
+
+class Side(NamedTuple):
+    """One side of a trace: where its segments stand, and its activations."""
+
+    prompt: EncodedPrompt
+    recording: Recording
+
+
+def trace_sides(
+    subject: Subject,
+    clean: Side,
+    corrupt: Side,
+    sets: Sequence[Sequence[Site]],
+    *,
+    direction: Direction,
+    labels: LabelTokens,
+    mapping: Mapping = Mapping.RIGHT_ALIGNED,
+    all_readouts: bool = False,
+    progress: Progress = no_progress,
+    should_stop: StopCheck = never_stop,
+) -> PairEffects:
+    """``trace_pair`` of recorded sides, with all sites of a set exchanged at once."""
+    to, by = (corrupt, clean) if direction is Direction.DENOISE else (clean, corrupt)
+    exchanges = [[exchange_of(site, to.prompt, by.prompt, mapping) for site in sites] for sites in sets]
+    recordings = [clean.recording, corrupt.recording]
+    d_clean, d_corrupt = unpatched(subject, recordings, labels).tolist()
+    recipient, donor = to.recording, by.recording
+    if not all_readouts:
+        patched = patch_together(
+            subject, recipient, donor, exchanges, labels=labels, progress=progress, should_stop=should_stop
         )
-        rows = [tails(answered(subject, one, labels)) for one in (clean, corrupt)]
-        donors_own = log_probabilities(subject, rows[0 if denoise else 1])
-        both = torch.cat([read_all(subject, one, labels, donor=donors_own) for one in rows])
-        return PairEffects(found.d, d_clean, d_corrupt, found, Readouts.of(both.cpu().numpy()))
-    patched = patch(subject, recipient, donor, exchanges, labels=labels, progress=progress, should_stop=should_stop)
-    return PairEffects(patched, d_clean, d_corrupt)
+        return PairEffects(patched, d_clean, d_corrupt)
+    found = read_together(
+        subject, recipient, donor, exchanges, labels=labels, progress=progress, should_stop=should_stop
+    )
+    rows = [tails(answered(subject, one, labels)) for one in recordings]
+    donors_own = log_probabilities(subject, rows[0 if direction is Direction.DENOISE else 1])
+    both = torch.cat([read_all(subject, one, labels, donor=donors_own) for one in rows])
+    return PairEffects(found.d, d_clean, d_corrupt, found, Readouts.of(both.cpu().numpy()))
 
 
 def patch(

@@ -25,6 +25,8 @@ class Decision(NamedTuple):
     """logsumexp of the favorable labels' log-probabilities minus that of the unfavorable ones."""
     log_p_favorable: Float[Tensor, " run"]
     log_p_unfavorable: Float[Tensor, " run"]
+    rank: Float[Tensor, " run"]
+    """Place of the likeliest favorable label's first token among all tokens; 1 is the likeliest token of all."""
 
 
 def decision_logits(
@@ -94,7 +96,9 @@ def decision_of(
     whole = rows[:, list(labels.firsts)] + _further(subject, hidden, labels)
     split = len(labels.favorable)
     favorable, unfavorable, total = whole[:, :split].logsumexp(1), whole[:, split:].logsumexp(1), rows.logsumexp(1)
-    return Decision(_finite(favorable - unfavorable), _finite(favorable - total), _finite(unfavorable - total))
+    best = rows[:, list(labels.firsts[:split])].amax(1, keepdim=True)
+    rank = 1 + (rows > best).sum(1).float()
+    return Decision(_finite(favorable - unfavorable), _finite(favorable - total), _finite(unfavorable - total), rank)
 
 
 def _further(subject: Subject, hidden: Float[Tensor, "run tail width"], labels: LabelTokens) -> Tensor:

@@ -40,6 +40,15 @@ class EncodedPair:
         return self.corrupt.ids
 
     @property
+    def cues(self) -> tuple[str, ...]:
+        """Segments whose tokens differ between the sides."""
+        tokens = [
+            {name: [side.ids[at] for at in span] for name, span in side.spans.items()}
+            for side in (self.clean, self.corrupt)
+        ]
+        return tuple(name for name in self.clean.spans if tokens[0][name] != tokens[1][name])
+
+    @property
     def first_difference(self) -> int:
         """First position whose tokens differ; what stands before it is the same computation on both sides."""
         return first_difference(self.clean.ids, self.corrupt.ids)

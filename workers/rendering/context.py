@@ -19,8 +19,8 @@ from audit_service.domain.frameworks import (
     evaluate_downgrades,
 )
 from audit_service.domain.pairs import PairKind
-from audit_service.domain.plan import Direction, Unit
-from audit_service.domain.readings import Reading
+from audit_service.domain.plan import Corruption, Direction, Unit
+from audit_service.domain.readings import BUILT_IN
 from audit_service.domain.results import Sentence, VerdictValue
 from audit_service.domain.sites import ALL, Site
 from workers.rendering import numbers
@@ -110,12 +110,18 @@ class Context:
         values = dict(sentence.values)
         for name in {"site", "others"} & set(values):
             values[name] = self.t.join(self._site_words(key) for key in str(values[name]).split(", "))
+        if "where" in values:
+            values["where"] = "; ".join(self.specification(name) for name in str(values["where"]).split("; "))
+        if "variant" in values:
+            values["variant"] = self.variant(str(values["variant"]))
         return self.t.say(Sentence(id=sentence.id, values=values))
 
     def specification(self, name: str) -> str:
         """A specification's name in the language; its parts come from a fixed vocabulary."""
         words = {"all prompts": "spec.all"} | {f"by {unit}": f"spec.unit.{unit}" for unit in Unit}
-        words |= {reading.replace("_", "-"): f"spec.reading.{reading}" for reading in Reading}
+        words |= {metric.name: f"metric.{metric.name}" for metric in BUILT_IN}
+        words |= {str(way): f"direction.{way}" for way in Direction}
+        words |= {str(corruption): f"corruption.{corruption}" for corruption in Corruption}
         said = []
         for part in name.split(", "):
             numbered = _NUMBERED.fullmatch(part)
@@ -129,6 +135,14 @@ class Context:
                 said.append(part)
         return self.t.join(said)
 
+    def variant(self, name: str) -> str:
+        """A corruption and a window of layers, as the keys of results have them."""
+        parts = []
+        for part in name.split("."):
+            width = part.removeprefix("window")
+            parts.append(self.t("spec.window", width=width) if width != part else self.t(f"corruption.{part}"))
+        return self.t.join(parts)
+
     def _site_words(self, key: str) -> str:
         site = next((site for site in self.evidence.plan.sites if site.key == key), None)
         return key if site is None else self.site_name(site)
@@ -136,10 +150,17 @@ class Context:
     def site_name(self, site: Site) -> str:
         """A site in words: kind, layer, head, segment."""
         t = self.t
-        parts = [t("site.layer", kind=t(f"site.{site.kind}"), layer=str(site.layer))]
+        last = site.layer + site.width - 1
+        layer = str(site.layer) if site.width == 1 else f"{site.layer}-{last}"
+        parts = [t("site.layer", kind=t(f"site.{site.kind}"), layer=layer)]
         parts += [] if site.head is None else [t("chart.head", head=str(site.head))]
         parts += [] if site.segment == ALL else [t("site.segment", segment=site.segment)]
         return t.join(parts)
+
+    def metric(self, name: str) -> str:
+        """A metric's name in the language; registered ones keep the title that they were given."""
+        known = next((metric for metric in self.evidence.plan.metrics if metric.name == name), None)
+        return self.t(f"metric.{name}") if self.t.has(f"metric.{name}") else known.title if known else name
 
     def verdict(self, value: VerdictValue) -> str:
         return self.t(f"word.verdict.{value}")

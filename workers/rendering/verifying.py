@@ -13,13 +13,14 @@ import pikepdf
 from pydantic import ValidationError
 from pypdf import PdfReader
 
-from audit_service.domain.cells import DecisionTable, EffectTable
+from audit_service.domain.joint import joint_shards
 from audit_service.domain.judgement import judge
 from audit_service.domain.manifest import canonical_json
 from audit_service.domain.pairs import Pair
-from audit_service.domain.plan import Direction, Plan, Shard, ShardKind
+from audit_service.domain.plan import Shard
 from audit_service.domain.results import Judgement, Result
 from audit_service.domain.shards import shards
+from audit_service.domain.tables import Tables
 from audit_service.domain.trace import Trace
 from audit_service.errors import InvalidInput
 from workers.rendering.blocks import EvidenceView, Table
@@ -193,25 +194,28 @@ def _cells(files: Files, evidence: Evidence) -> Iterator[Check]:
         traces[shard.key] = Trace(payload)
         held = traces[shard.key].digest == shard.digest
         yield Check(f"{name} has the digest that the report prints", held)
-    expected = {shard.key for shard in shards(evidence.plan, evidence.pair_set)}
+    intact = all(traces[shard.key].digest == shard.digest for shard in evidence.shards)
+    expected = {shard.key for shard in _planned(evidence, traces if intact else {})}
     yield Check("The shards are those of the plan", expected == set(traces))
-    if all(traces[shard.key].digest == shard.digest for shard in evidence.shards) and expected == set(traces):
+    if intact and expected == set(traces):
         yield _statistics(evidence, traces)
+
+
+def _planned(evidence: Evidence, traces: Mapping[str, Trace]) -> tuple[Shard, ...]:
+    """The shards of the plan: the first stage, and where its traces are all there the second, which follows from it."""
+    first = shards(evidence.plan, evidence.pair_set)
+    if not all(shard.key in traces for shard in first):
+        return first
+    effects = Tables.of(evidence.plan, evidence.pair_set, [(shard, traces[shard.key]) for shard in first]).effects
+    return (*first, *joint_shards(evidence.plan, effects))
 
 
 def _statistics(evidence: Evidence, traces: Mapping[str, Trace]) -> Check:
     what = "The statistics follow from the cells"
     cells = _tables(evidence, traces)
-    again = judge(evidence.plan, cells.decisions, cells.effects, evidence.judgement.controls)
+    again = judge(evidence.plan, cells.decisions, cells.effects, evidence.judgement.controls, joint=cells.joint)
     wrong = _first_difference(evidence.judgement, again)
     return Check(what, wrong is None, wrong or "")
-
-
-class Cells(NamedTuple):
-    """A run's cells as tables."""
-
-    decisions: DecisionTable
-    effects: list[EffectTable]
 
 
 def open_bundle(data: bytes) -> tuple[Evidence, Files]:
@@ -229,7 +233,7 @@ def open_bundle(data: bytes) -> tuple[Evidence, Files]:
     return evidence, files
 
 
-def cells_of(evidence: Evidence, files: Files) -> Cells:
+def cells_of(evidence: Evidence, files: Files) -> Tables:
     """The cells of a bundle, in the plan's order.
 
     Raises InvalidInput if a shard is missing or not the one that the evidence names.
@@ -240,35 +244,9 @@ def cells_of(evidence: Evidence, files: Files) -> Cells:
     return _tables(evidence, traces)
 
 
-def _tables(evidence: Evidence, traces: Mapping[str, Trace]) -> Cells:
-    plan = evidence.plan
-    pairs = {pair.id: pair for pair in evidence.pair_set.pairs}
-    listed = [(shard, [pairs[i] for i in shard.pair_ids]) for shard in shards(plan, evidence.pair_set)]
-    decided = [(shard, of) for shard, of in listed if shard.kind is ShardKind.DECISIONS]
-    decisions = DecisionTable.of(
-        [pair for _, of in decided for pair in of], [traces[shard.key].decisions() for shard, _ in decided]
-    )
-    effects = [
-        _effects(plan, form.name, direction, listed, traces)
-        for form in plan.behavior.forms
-        for direction in plan.tracing.directions
-    ]
-    return Cells(decisions, effects)
-
-
-def _effects(plan: Plan, form: str, direction: Direction, listed: Listed, traces: Mapping[str, Trace]) -> EffectTable:
-    found = [
-        (shard, of)
-        for shard, of in listed
-        if shard.kind is ShardKind.EFFECTS and (shard.form, shard.direction) == (form, direction)
-    ]
-    return EffectTable.of(
-        form,
-        direction,
-        pairs=[pair for _, of in found for pair in of],
-        sites=plan.sites,
-        shards=[traces[shard.key].effects() for shard, _ in found],
-    )
+def _tables(evidence: Evidence, traces: Mapping[str, Trace]) -> Tables:
+    plan, pair_set = evidence.plan, evidence.pair_set
+    return Tables.of(plan, pair_set, [(shard, traces[shard.key]) for shard in _planned(evidence, traces)])
 
 
 def _first_difference(printed: Judgement, again: Judgement) -> str | None:

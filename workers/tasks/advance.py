@@ -1,5 +1,7 @@
 """What a run needs next. Asked after every step, and again by the reaper: to ask twice changes nothing."""
 
+from collections.abc import Iterable
+
 from sqlalchemy import func, select, update
 
 from audit_service import dispatch
@@ -7,10 +9,12 @@ from audit_service.audits import lifecycle
 from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import PairSetRow, RunRow, ShardRow
 from audit_service.dispatch import Task
+from audit_service.domain.joint import joint_shards
 from audit_service.domain.lifecycle import RunState, ShardState
-from audit_service.domain.plan import Plan, Shard, ShardKind
+from audit_service.domain.plan import Corruption, Plan, Shard, ShardKind
 from audit_service.domain.shards import shards
 from audit_service.pairsets import repository as pairsets
+from workers.cells import load, require_untouched
 from workers.runtime import Runtime, runtime
 from workers.tasks.base import task
 
@@ -28,7 +32,7 @@ def step(runtime: Runtime, run_id: str) -> None:
         if run.state is RunState.QUEUED:
             queue_shards(session, run)  # before the move: whoever saves a shard locks it before he adds an event
             run = lifecycle.move(session, run_id, RunState.RUNNING, by=runtime.name)
-        if run.state is RunState.RUNNING and not unfinished(session, run_id):
+        if run.state is RunState.RUNNING and not unfinished(session, run_id) and not cut_second_stage(session, run):
             run = lifecycle.move(session, run_id, RunState.JUDGING, by=runtime.name)
         if run.state is RunState.JUDGING:
             dispatch.enqueue(session, Task.JUDGE, run_id)
@@ -45,6 +49,21 @@ def queue_shards(session: WriteSession, run: RunRow) -> None:
         dispatch.enqueue(session, Task.TRACE, run.id, key)
 
 
+def cut_second_stage(session: WriteSession, run: RunRow) -> bool:
+    """Cut and queue the joint shards that follow from the cells, once; true if there is now something to trace."""
+    plan = run.plan.content
+    if plan.tracing.joint_sites < 2 or session.scalar(
+        select(ShardRow.key).where(ShardRow.run_id == run.id, ShardRow.kind == ShardKind.JOINT).limit(1)
+    ):
+        return False
+    cells = load(session, run.id)
+    require_untouched(cells)
+    _add(session, run, joint_shards(plan, cells.tables().effects), after=len(cells.shards))
+    for key in (waiting := pending(session, run.id)):
+        dispatch.enqueue(session, Task.TRACE, run.id, key)
+    return bool(waiting)
+
+
 def pending(session: ReadSession, run_id: str) -> list[str]:
     """Keys of the shards that nobody has, in the plan's order."""
     query = select(ShardRow.key).where(ShardRow.run_id == run_id, ShardRow.state == ShardState.PENDING)
@@ -58,7 +77,11 @@ def unfinished(session: ReadSession, run_id: str) -> int:
 
 def _cut(session: WriteSession, run: RunRow) -> None:
     plan, pair_set = run.plan.content, pairsets.load(session, session.get_one(PairSetRow, run.plan.pair_set_id))
-    for ordinal, shard in enumerate(shards(plan, pair_set)):
+    _add(session, run, shards(plan, pair_set), after=0)
+
+
+def _add(session: WriteSession, run: RunRow, wanted: Iterable[Shard], *, after: int) -> None:
+    for ordinal, shard in enumerate(wanted, start=after):
         session.add(
             ShardRow(
                 run_id=run.id,
@@ -67,8 +90,10 @@ def _cut(session: WriteSession, run: RunRow) -> None:
                 kind=shard.kind,
                 form=shard.form,
                 direction=shard.direction,
+                corruption=shard.corruption,
+                sites=list(shard.sites),
                 pair_ids=list(shard.pair_ids),
-                total=work_units(plan, shard),
+                total=work_units(run.plan.content, shard),
             )
         )
     session.flush()
@@ -80,5 +105,10 @@ WHOLE_PASS = 10
 
 def work_units(plan: Plan, shard: Shard) -> int:
     """How long the shard takes in patched runs, roughly: the measure of its progress and of nothing else."""
-    per_pair = 2 * WHOLE_PASS + (len(plan.sites) if shard.kind is ShardKind.EFFECTS else 0)
-    return per_pair * len(shard.pair_ids)
+    patched = {
+        ShardKind.DECISIONS: 0,
+        ShardKind.EFFECTS: len(plan.sites),
+        ShardKind.JOINT: len(shard.sites) * (len(shard.sites) - 1) // 2,
+    }
+    draws = plan.tracing.noise_draws if shard.corruption is Corruption.GAUSSIAN else 1
+    return draws * (2 * WHOLE_PASS + patched[shard.kind]) * len(shard.pair_ids)

@@ -24,7 +24,8 @@ def judge(run_id: str) -> None:
             return
         cells = load(session, run_id)
         require_untouched(cells)
-        judgement = judged(cells.plan, cells.decisions(), cells.effects(), cells.controls())
+        tables = cells.tables()
+        judgement = judged(cells.plan, tables.decisions, tables.effects, cells.controls(), joint=tables.joint)
         _save(worker, run_id, judgement)
     step(worker, run_id)
 

@@ -13,6 +13,7 @@ from audit_service.domain.labels import LabelTokens
 from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairs import Pair
 from audit_service.domain.preview import FormPreview, PairPreview, Preview, SegmentTokens, sample
+from audit_service.domain.protocol import saturated
 from audit_service.errors import AuditError
 from audit_service.pairsets import repository as pairsets
 from workers.engine.decisions import measure_decisions
@@ -83,6 +84,7 @@ def _form(form: str, seen: Sequence[PairPreview], *, min_coverage: float) -> For
         coverage_mean=float(coverage.mean()),
         coverage_min=float(coverage.min()),
         below_min_coverage=float((coverage < min_coverage).mean()),
+        saturated=saturated(np.array([pair.d for pair in seen])),
     )
 
 

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from audit_service.db.base import Base, Id, Identified, Owned, Value
 from audit_service.domain.cost import Cost
 from audit_service.domain.plan import Plan
-from audit_service.domain.results import LintFinding
+from audit_service.domain.results import LintFinding, Sentence
 
 
 class PlanRow(Identified, Owned, Base):
@@ -23,6 +23,8 @@ class PlanRow(Identified, Owned, Base):
     cost: Mapped[Cost] = mapped_column(Value(Cost))
     protocol: Mapped[tuple[LintFinding, ...]] = mapped_column(Value(tuple[LintFinding, ...]))
     """Rules of the protocol that the plan does not keep."""
+    power: Mapped[tuple[Sentence, ...]] = mapped_column(Value(tuple[Sentence, ...]))
+    """What the design can detect, as far as it was known when the plan was fixed."""
     exploratory: Mapped[bool] = mapped_column(Boolean)
     predecessor: Mapped[str | None] = mapped_column(Text)
     """Digest of the plan whose results were seen before this one was made."""

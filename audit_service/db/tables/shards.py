@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from audit_service.db.base import Base, Id, Owned, Timestamp, choice
 from audit_service.domain.lifecycle import ShardState
-from audit_service.domain.plan import Direction, ShardKind
+from audit_service.domain.plan import Corruption, Direction, ShardKind
 
 
 class ShardRow(Owned, Base):
@@ -21,6 +21,9 @@ class ShardRow(Owned, Base):
     kind: Mapped[ShardKind] = mapped_column(choice(ShardKind))
     form: Mapped[str] = mapped_column(Text)
     direction: Mapped[Direction | None] = mapped_column(choice(Direction))
+    corruption: Mapped[Corruption | None] = mapped_column(choice(Corruption))
+    sites: Mapped[list[str]] = mapped_column(ARRAY(Text), default=list)
+    """Of a joint shard: the sites that are exchanged two by two."""
     pair_ids: Mapped[list[str]] = mapped_column(ARRAY(Text))
     state: Mapped[ShardState] = mapped_column(choice(ShardState), default=ShardState.PENDING)
     attempts: Mapped[int] = mapped_column(Integer, default=0)

@@ -66,7 +66,9 @@ def make_plan(audit: AuditFile, pair_set: PairSet, *, layers: int = 30, heads: i
         files=files,
         chat_template_digest=sha256(b"template").hexdigest(),
     )
-    identity = PairSetIdentity(name=pair_set.name, digest=pair_set.digest, pairs=len(pair_set.pairs))
+    identity = PairSetIdentity(
+        name=pair_set.name, digest=pair_set.digest, pairs=len(pair_set.pairs), unequal_spans=0.25
+    )
     judging = audit.judging.model_copy(update={"resamples": 1000})
     return Plan(model=model, behavior=audit.behavior, pair_set=identity, tracing=audit.tracing, judging=judging)
 

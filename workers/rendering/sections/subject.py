@@ -174,10 +174,11 @@ def _traced(context: Context) -> str:
 
 
 def _robustness(context: Context) -> str:
-    t, declared = context.t, context.evidence.plan.judging.robustness
+    t, plan = context.t, context.evidence.plan
+    declared = plan.judging.robustness
     return t(
         "criteria.robustness.value",
-        readings=t.join(t(f"spec.reading.{reading}") for reading in declared.readings),
+        readings=t.join(context.metric(metric.name) for metric in plan.metrics),
         units=t.join(t(f"spec.unit.{unit}") for unit in declared.units),
         parts=str(declared.prompt_resamples),
         share=numbers.percent(declared.kept_share),

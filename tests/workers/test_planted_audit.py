@@ -1,0 +1,205 @@
+"""Models whose workings are known, audited end to end: engine, shards of both stages, tables and judge."""
+
+from pathlib import Path
+
+import pytest
+
+from audit_service.domain.generation import generate
+from audit_service.domain.joint import joint_shards
+from audit_service.domain.judgement import judge
+from audit_service.domain.pairs import PairSet
+from audit_service.domain.plan import Corruption, Direction, Plan, Shard, Tracing
+from audit_service.domain.readings import BUILT_IN
+from audit_service.domain.results import Judgement, Result, VerdictValue
+from audit_service.domain.shards import partners, shards
+from audit_service.domain.sites import SiteKind
+from audit_service.domain.tables import Tables
+from audit_service.domain.trace import Trace
+from tests.domain.made import PASSED, behavior, plan
+from tests.planted import CONJOINT, ONE_HEAD, REDUNDANT, Rule, save_carrier
+from workers.engine.loading import Subject, load_subject
+from workers.leases import Lease
+from workers.tasks.trace import trace_shard
+
+GAIN, BIAS = 2.0, -0.5
+BOTH = ("z.L0.1.all", "z.L1.2.all")
+
+
+class Unhurried:
+    """A heartbeat of a worker that nobody waits for."""
+
+    def progress(self, share: float, effect: float | None) -> None:
+        assert 0 <= share <= 1 + 1e-9
+
+    def should_stop(self) -> bool:
+        return False
+
+
+def audited(folder: Path, rule: Rule, **tracing: object) -> tuple[Plan, Judgement, Subject]:
+    """Names of the reference group carry the signal, each a little differently, the others none."""
+    subject = behavior(names=16)
+    carried = {name: 0.8 + 0.2 * (index % 5) / 4 for index, name in enumerate(_names(subject, "white"))}
+    save_carrier(folder, subject, rule, carried | dict.fromkeys(_names(subject, "black"), 0.0), gain=GAIN, bias=BIAS)
+    pairs = generate(subject)
+    options = {"kinds": (SiteKind.Z, SiteKind.MLP_OUT), "pairs_per_form": 32, "placebo_pairs_per_form": 2} | tracing
+    model = plan(subject, pairs).model.model_copy(update={"layers": 3, "heads": 4})
+    made = Plan(
+        model=model,
+        behavior=subject,
+        pair_set=plan(subject, pairs).pair_set,
+        tracing=Tracing(**options),
+        judging=plan(subject, pairs, resamples=1000).judging,
+    )
+    network = load_subject(folder)
+    return made, _judged(made, pairs, network), network
+
+
+def _names(subject: object, group: str) -> list[str]:
+    [attribute] = subject.attributes
+    return [name for names in attribute.groups[group].values() for name in names]
+
+
+def _judged(made: Plan, pairs: PairSet, network: Subject) -> Judgement:
+    traced = [(shard, _traced(made, pairs, network, shard)) for shard in shards(made, pairs)]
+    second = joint_shards(made, Tables.of(made, pairs, traced).effects)
+    traced += [(shard, _traced(made, pairs, network, shard)) for shard in second]
+    tables = Tables.of(made, pairs, traced)
+    return judge(made, tables.decisions, tables.effects, [PASSED], joint=tables.joint)
+
+
+def _traced(made: Plan, pairs: PairSet, network: Subject, shard: Shard) -> Trace:
+    by_id = {pair.id: pair for pair in pairs.pairs}
+    lease = Lease(
+        run_id="run",
+        shard_key=shard.key,
+        kind=shard.kind,
+        form=shard.form,
+        direction=shard.direction,
+        corruption=shard.corruption,
+        sites=shard.sites,
+        plan=made,
+        model_path=Path(),
+        pairs=tuple(by_id[name] for name in shard.pair_ids),
+        partners=partners(made, pairs, shard.form),
+    )
+    cells, controls = trace_shard(network, lease, Unhurried())
+    assert all(control.passed for control in controls)
+    return Trace.of(cells)
+
+
+def rows(judgement: Judgement) -> dict[str, Result]:
+    return {row.key: row for row in judgement.results}
+
+
+def named(made: Plan, judgement: Judgement, direction: str, kind: str = "z") -> set[str]:
+    found = rows(judgement)
+    keys = [site.key for site in made.sites if site.kind == kind and site.width == 1]
+    return {key for key in keys if found[f"raw.{direction}.{key}.p_maxt"].value < made.judging.alpha}
+
+
+def said(judgement: Judgement) -> dict[str, list[dict[str, object]]]:
+    found: dict[str, list[dict[str, object]]] = {}
+    for one in judgement.statements:
+        found.setdefault(one.id, []).append(dict(one.values))
+    return found
+
+
+def test_one_planted_head_is_named_alone_in_both_directions_and_has_the_whole_effect(tmp_path: Path) -> None:
+    made, judgement, _ = audited(tmp_path, ONE_HEAD, joint_sites=2)
+    assert judgement.verdict.value is VerdictValue.FAIL
+    found = rows(judgement)
+    for direction in Direction:
+        assert named(made, judgement, direction) == {"z.L1.2.all"}
+        assert named(made, judgement, direction, "mlp_out") == {"mlp_out.L2.decision"}
+        whole = found[f"raw.{direction}.total_effect"].value
+        assert found[f"raw.{direction}.z.L1.2.all"].value == pytest.approx(whole, abs=1e-3)
+        assert found[f"raw.{direction}.z.L1.2.all.normalised"].value == pytest.approx(1, abs=1e-3)
+    assert "effects.or_like" not in said(judgement)
+    # The head acts through the MLP: together they do no more than either alone.
+    [series] = said(judgement)["effects.joint_series"]
+    assert {series["site"], series["others"]} == {"z.L1.2.all", "mlp_out.L2.decision"}
+
+
+def test_a_redundant_pair_is_or_like_alone_and_together(tmp_path: Path) -> None:
+    made, judgement, _ = audited(tmp_path, REDUNDANT, kinds=(SiteKind.Z,), joint_sites=2)
+    assert named(made, judgement, "denoise") == set(BOTH)
+    assert {one["site"] for one in said(judgement)["effects.or_like"]} == set(BOTH)
+    [pair] = said(judgement)["effects.joint_or"]
+    assert {pair["site"], pair["others"]} == set(BOTH)
+    found = rows(judgement)
+    key = "joint.z.L0.1.all+z.L1.2.all"
+    total = found["raw.denoise.total_effect"].value
+    assert found[f"raw.denoise.{key}.together"].value == pytest.approx(total, rel=0.05)
+    assert found[f"raw.denoise.{key}"].value < -0.5 * total
+    assert found[f"raw.noise.{key}"].value < -0.5 * total
+    assert found[f"raw.noise.{key}.p_maxt"].value < made.judging.alpha
+
+
+def test_two_heads_that_need_each_other_are_and_like(tmp_path: Path) -> None:
+    _, judgement, _ = audited(tmp_path, CONJOINT, kinds=(SiteKind.Z,), joint_sites=2, directions=tuple(Direction)[::-1])
+    assert {one["site"] for one in said(judgement)["effects.and_like"]} == set(BOTH)
+    [pair] = said(judgement)["effects.joint_and"]
+    assert pair["restored"] > 0.5
+    assert pair["taken"] > 0.5
+
+
+def test_other_corruptions_and_windows_find_the_planted_head_too(tmp_path: Path) -> None:
+    made, judgement, _ = audited(
+        tmp_path,
+        ONE_HEAD,
+        kinds=(SiteKind.Z, SiteKind.ATTN_OUT),
+        corruptions=tuple(Corruption),
+        windows=(1, 2),
+        pairs_per_form=12,
+    )
+    found = rows(judgement)
+    # Without what the head writes the decision value is the bias, whatever the prompt.
+    own = found["raw.noise.total_effect"].value
+    assert found["raw.noise.zero.z.L1.2.all"].value == pytest.approx(own, abs=1e-3)
+    for key in ("denoise.gaussian", "noise.gaussian", "denoise.resample", "noise.resample", "noise.mean"):
+        effects = {
+            site.key: abs(found[f"raw.{key}.{site.key}"].value)
+            for site in made.sites
+            if site.kind is SiteKind.Z and site.width == 1
+        }
+        assert max(effects, key=effects.__getitem__) == "z.L1.2.all"
+    assert found["raw.noise.window2.attn_out.L1-2.decision"].value == pytest.approx(own, abs=1e-3)
+    assert not [key for key in found if key.startswith("raw.denoise.zero")]
+    assert {one["variant"] for one in said(judgement)["effects.variant"]} == {
+        "gaussian",
+        "gaussian.window2",
+        "resample",
+        "resample.window2",
+        "mean",
+        "mean.window2",
+        "zero",
+        "zero.window2",
+        "window2",
+    }
+    [stable] = [values for name in ("effects.stable", "effects.unstable") for values in said(judgement).get(name, [])]
+    assert stable["site"] == "z.L1.2.all"
+
+
+def test_every_metric_is_read_in_the_same_runs(tmp_path: Path) -> None:
+    made, _, network = audited(tmp_path, ONE_HEAD, kinds=(SiteKind.Z,), pairs_per_form=12)
+    wanted = tuple(metric for metric in BUILT_IN if metric.name != "expected-amount")
+    whole = Plan(
+        **{name: getattr(made, name) for name in Plan.model_fields}
+        | {"metrics": wanted, "tracing": made.tracing.model_copy(update={"all_readouts": True})}
+    )
+    found = rows(_judged(whole, generate(whole.behavior), network))
+    for direction in Direction:
+        for name in ("probability", "log-probability", "kl", "js"):
+            key = f"raw.{direction}.metric.{name}"
+            assert found[f"{key}.named_sites"].value == 1
+            assert found[f"{key}.z.L1.2.all"].value != 0
+        # Patching the head makes the run say what its donor says.
+        assert found[f"raw.{direction}.metric.kl.z.L1.2.all"].value < 0
+    assert found["raw.race.black.metric.rank"].value is not None
+    assert found["raw.race.black.metric.kl"].value > found["raw.placebo.metric.kl"].value
+
+
+def test_a_run_that_kept_the_decision_values_alone_says_which_metrics_were_not_read(tmp_path: Path) -> None:
+    _, judgement, _ = audited(tmp_path, ONE_HEAD, kinds=(SiteKind.Z,), pairs_per_form=12)
+    kl = rows(judgement)["raw.denoise.metric.kl.named_sites"]
+    assert (kl.value, kl.reason.id) == (None, "reason.not_measured")
