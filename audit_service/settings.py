@@ -57,8 +57,14 @@ class Settings(BaseSettings):
     """Languages that every run is reported in, as a JSON list."""
     signing_pkcs12: Path | None = None
     """PKCS#12 file of the key that signs reports; none leaves them unsigned, and they say so."""
+    signing_pkcs11: Path | None = None
+    """PKCS#11 library of a token with the key that signs reports; it goes before a file."""
+    signing_token: str = ""
+    """Label of the token."""
+    signing_label: str = ""
+    """Label of the key and its certificate on the token."""
     signing_passphrase: SecretStr | None = None
-    """What opens the key."""
+    """What opens the file, or the token's PIN."""
     timestamp_url: str | None = None
     """Time-stamping authority (RFC 3161) for signatures; none leaves them without a time stamp, and they say so."""
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install what the environment needs from the system, and only what is missing: the libraries that lay out the PDF,
-# on Debian the Chinese font of its reports (57 MB; macOS has one),
+# the token that tests sign with (SoftHSM), on Debian the Chinese font of the reports (57 MB; macOS has one)
 # and the part of Python that makes virtual environments. Without the right to install, say what to run.
 set -eu
 
@@ -40,6 +40,7 @@ debian() {
     needs libharfbuzz-subset.so.0 libharfbuzz-subset0
     [ -n "$(find /usr/share/fonts /usr/local/share/fonts -name 'NotoSansCJK-Regular*' 2>/dev/null)" ] ||
         missing="$missing fonts-noto-cjk"
+    [ -n "$(find /usr/lib/softhsm -name libsofthsm2.so 2>/dev/null)" ] || missing="$missing softhsm2"
     [ -n "$missing" ] || return 0
     may_install || give_up "sudo apt-get install --yes$missing"
     echo "Installing:$missing"
@@ -60,7 +61,9 @@ macos() {
         missing=" pango"
         give_up "brew install pango (Homebrew: https://brew.sh)"
     }
-    brew list pango >/dev/null 2>&1 || brew install --quiet pango
+    for formula in pango softhsm; do
+        brew list "$formula" >/dev/null 2>&1 || brew install --quiet "$formula"
+    done
 }
 
 other() {

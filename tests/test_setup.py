@@ -40,7 +40,7 @@ def test_what_is_missing_is_named_in_one_line_with_the_command(bare_debian: Path
     answer = setup("setup-system.sh", first_on_path=bare_debian)
     assert answer.returncode == 1
     (line,) = answer.stderr.splitlines()
-    packages = "python3.13-venv libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-noto-cjk"
+    packages = "python3.13-venv libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-noto-cjk softhsm2"
     assert f"sudo apt-get install --yes {packages} && make setup" in line
     assert not (bare_debian / "installed").exists()
 

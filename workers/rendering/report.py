@@ -8,8 +8,9 @@ from audit_service.errors import InvalidInput
 from workers.rendering.docx import render_docx
 from workers.rendering.evidence import Evidence
 from workers.rendering.html import render_html
+from workers.rendering.keys import AnyKey
 from workers.rendering.pdf import Limits, render_pdf
-from workers.rendering.signing import SigningKey, sign
+from workers.rendering.signing import sign
 from workers.rendering.views import build_view
 
 
@@ -34,7 +35,7 @@ def make_report(
     evidence: Evidence,
     *,
     language: str = "en",
-    key: SigningKey | None = None,
+    key: AnyKey | None = None,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
 ) -> Report:
     """The report of a run; the same evidence and language give the same bytes, signatures aside.

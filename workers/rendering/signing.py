@@ -4,73 +4,28 @@ because a stamp on the page would break PDF/A and PDF/UA.
 
 import hashlib
 import io
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from itertools import count
 from typing import NamedTuple
 
 from asn1crypto import cms
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign import fields, signers
 from pyhanko.sign.timestamps import TimeStamper
 from pyhanko.sign.timestamps.aiohttp_client import HTTPTimeStamper
+from pyhanko.sign.timestamps.common_utils import TimestampRequestError
 from pyhanko.sign.validation import SignatureCoverageLevel, validate_pdf_signature
 from pyhanko.sign.validation.errors import SignatureValidationError
 from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 from pyhanko_certvalidator import ValidationContext
 
-from audit_service.errors import InvalidInput
-from workers.rendering.evidence import Signing
+from audit_service.errors import Unavailable
+from workers.rendering.keys import AnyKey
 
 FIELD = "AuditEvidence"
 ROOM = 16_384
 """Bytes kept free for the signature and its time stamp."""
-
-
-@dataclass(frozen=True)
-class SigningKey:
-    """The organisation's key: PKCS#12 data, and where time stamps come from (RFC 3161)."""
-
-    data: bytes
-    passphrase: bytes | None = None
-    timestamp_url: str | None = None
-
-    @classmethod
-    def read(cls, path: Path, *, passphrase: str | None, timestamp_url: str | None) -> "SigningKey":
-        """The key in a file.
-
-        Raises InvalidInput if the file cannot be read or opened with the passphrase.
-        """
-        try:
-            key = cls(path.read_bytes(), passphrase.encode() if passphrase else None, timestamp_url)
-            _ = key.certificate
-        except (OSError, ValueError) as error:
-            raise InvalidInput(
-                f"The signing key {path} cannot be used: {error}.",
-                remedy="Set AUDIT_SIGNING_PKCS12 to a PKCS#12 file and AUDIT_SIGNING_PASSPHRASE to its passphrase.",
-            ) from error
-        return key
-
-    @cached_property
-    def certificate(self) -> x509.Certificate:
-        _, certificate, _ = pkcs12.load_key_and_certificates(self.data, self.passphrase)
-        if certificate is None:
-            raise ValueError("it holds no certificate")
-        return certificate
-
-    def described(self) -> Signing:
-        """What the report says about the signature that will be put on it."""
-        certificate = self.certificate
-        return Signing(
-            name=certificate.subject.rfc4514_string(),
-            certificate=hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
-            self_issued=certificate.issuer == certificate.subject,
-            timestamped=self.timestamp_url is not None,
-        )
 
 
 class _Writer(IncrementalPdfFileWriter):
@@ -80,11 +35,30 @@ class _Writer(IncrementalPdfFileWriter):
         return
 
 
-def sign(pdf: bytes, key: SigningKey, *, timestamper: TimeStamper | None = None) -> bytes:
-    """The report with a PAdES B-B signature, or B-T with a time stamp."""
-    signer = signers.SimpleSigner.load_pkcs12_data(key.data, other_certs=[], passphrase=key.passphrase)
+def sign(pdf: bytes, key: AnyKey, *, timestamper: TimeStamper | None = None) -> bytes:
+    """The report with a PAdES B-B signature, or B-T with a time stamp.
+
+    Raises:
+        InvalidInput: the key cannot be used.
+        Unavailable: the time-stamping authority does not answer.
+    """
     if timestamper is None and key.timestamp_url:
         timestamper = HTTPTimeStamper(key.timestamp_url)
+    with key.opened() as signer:
+        for room in count(ROOM, 2):
+            signed = _signed(pdf, signer, timestamper, room=room)
+            if _CUT_SHORT not in signed[len(pdf) :]:
+                return signed
+    raise AssertionError("count never ends")
+
+
+_CUT_SHORT = b"\r\nendstream"
+"""A stream that ends in a carriage return reads as one byte shorter, which PDF/A forbids. The stream that locates the
+new objects depends on where they lie, so that other room for the signature gives another one.
+"""
+
+
+def _signed(pdf: bytes, signer: signers.Signer, timestamper: TimeStamper | None, *, room: int) -> bytes:
     field = fields.SigFieldSpec(
         FIELD,
         readable_field_name="Signature of the audit evidence",
@@ -94,7 +68,13 @@ def sign(pdf: bytes, key: SigningKey, *, timestamper: TimeStamper | None = None)
         field_name=FIELD, md_algorithm="sha256", subfilter=fields.SigSeedSubFilter.PADES
     )
     signing = signers.PdfSigner(metadata, signer, timestamper=timestamper, new_field_spec=field)
-    signed: io.BytesIO = signing.sign_pdf(_Writer(io.BytesIO(pdf)), bytes_reserved=ROOM)
+    try:
+        signed: io.BytesIO = signing.sign_pdf(_Writer(io.BytesIO(pdf)), bytes_reserved=room)
+    except TimestampRequestError as error:
+        raise Unavailable(
+            f"The time-stamping authority did not give a time stamp: {error}",
+            remedy="Start it or correct AUDIT_TIMESTAMP_URL; the report is tried again by itself.",
+        ) from error
     return signed.getvalue()
 
 

@@ -29,8 +29,8 @@ from workers.engine.tokens import encode_pair
 from workers.rendering.bundle import make_bundle
 from workers.rendering.evidence import Edition as Issued
 from workers.rendering.evidence import EventRecord, Evidence, RunFacts, ShardRecord
+from workers.rendering.keys import AnyKey, SigningKey, TokenKey
 from workers.rendering.report import Report, make_report
-from workers.rendering.signing import SigningKey
 from workers.runtime import Runtime, runtime
 from workers.tasks.base import alone, task
 
@@ -41,7 +41,7 @@ def report(run_id: str) -> None:
     issue(runtime().of(RunRow, run_id), run_id, signing_key())
 
 
-def issue(worker: Runtime, run_id: str, key: SigningKey | None) -> None:
+def issue(worker: Runtime, run_id: str, key: AnyKey | None) -> None:
     """Make the run's next edition, unless it is there or somebody is at it.
 
     A completed run gets a new one only if something was put on record since the last.
@@ -74,14 +74,17 @@ class Edition(NamedTuple):
 _REPORTED = frozenset({RunState.REPORTING, RunState.COMPLETED})
 
 
-def signing_key() -> SigningKey | None:
-    """The organisation's key, if the settings name one."""
+def signing_key() -> AnyKey | None:
+    """The organisation's key, if the settings name one: on a token, or in a file."""
     settings = get_settings()
-    if settings.signing_pkcs12 is None:
-        return None
     secret = settings.signing_passphrase
     passphrase = secret.get_secret_value() if secret else None
-    return SigningKey.read(settings.signing_pkcs12, passphrase=passphrase, timestamp_url=settings.timestamp_url)
+    if settings.signing_pkcs11 is not None:
+        token, label = settings.signing_token, settings.signing_label
+        return TokenKey(settings.signing_pkcs11, token, label, passphrase, settings.timestamp_url)
+    if settings.signing_pkcs12 is not None:
+        return SigningKey.read(settings.signing_pkcs12, passphrase=passphrase, timestamp_url=settings.timestamp_url)
+    return None
 
 
 def gather(session: ReadSession, run_id: str, cells: RunCells) -> Evidence:

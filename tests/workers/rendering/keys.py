@@ -1,8 +1,17 @@
 """Throw-away keys and time stamps, made on the spot."""
 
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
+import pkcs11
+import pytest
 from asn1crypto import keys as asn1_keys
+from asn1crypto import tsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -17,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pyhanko.sign.timestamps import DummyTimeStamper
 
-from workers.rendering.signing import SigningKey
+from workers.rendering.keys import SigningKey, TokenKey
 
 PASSPHRASE = "correct horse"
 
@@ -71,3 +80,70 @@ def time_stamper() -> DummyTimeStamper:
         tsa_cert=asn1_x509.Certificate.load(certificate.public_bytes(Encoding.DER)),
         tsa_key=asn1_keys.PrivateKeyInfo.load(plain),
     )
+
+
+@contextmanager
+def time_stamping_authority() -> Iterator[str]:
+    """The address of an RFC 3161 authority on this machine, answering over HTTP with real tokens of a test key."""
+    stamper = time_stamper()
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.headers["Content-Type"] == "application/timestamp-query"
+            asked = tsp.TimeStampReq.load(self.rfile.read(int(self.headers["Content-Length"])))
+            answer = stamper.request_tsa_response(asked).dump()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/timestamp-reply")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/tsa"
+        server.shutdown()
+        thread.join()
+
+
+MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/opt/homebrew/lib/softhsm/libsofthsm2.so")
+PIN, TOKEN, LABEL = "1234", "audit-test", "signer"
+
+
+def token_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> TokenKey:
+    """A key on a software token: it is made outside, put there, and signs there."""
+    (folder / "tokens").mkdir()
+    (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder}/tokens\n")
+    monkeypatch.setenv("SOFTHSM2_CONF", str(folder / "softhsm2.conf"))
+    key, certificate = certified("Example Bank, Token")
+    pem = folder / "key.pem"
+    pem.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    _softhsm("--init-token", "--free", "--so-pin", PIN)
+    _softhsm("--import", str(pem), "--id", "a1")
+    module = next(Path(module) for module in MODULES if Path(module).exists())
+    with pkcs11.lib(str(module)).get_token(token_label=TOKEN).open(rw=True, user_pin=PIN) as session:
+        parsed = asn1_x509.Certificate.load(certificate.public_bytes(Encoding.DER))
+        session.create_object(
+            {
+                pkcs11.Attribute.CLASS: pkcs11.ObjectClass.CERTIFICATE,
+                pkcs11.Attribute.CERTIFICATE_TYPE: pkcs11.CertificateType.X_509,
+                pkcs11.Attribute.TOKEN: True,
+                pkcs11.Attribute.LABEL: LABEL,
+                pkcs11.Attribute.ID: b"\xa1",
+                pkcs11.Attribute.SUBJECT: parsed.subject.dump(),
+                pkcs11.Attribute.ISSUER: parsed.issuer.dump(),
+                pkcs11.Attribute.SERIAL_NUMBER: parsed["tbs_certificate"]["serial_number"].dump(),
+                pkcs11.Attribute.VALUE: parsed.dump(),
+            }
+        )
+    return TokenKey(module, TOKEN, LABEL, PIN)
+
+
+def _softhsm(*arguments: str) -> None:
+    label = LABEL if "--import" in arguments else TOKEN
+    token = ["--token", TOKEN] if "--import" in arguments else []
+    command = ["softhsm2-util", *arguments, *token, "--label", label, "--pin", PIN]
+    subprocess.run(command, check=True, capture_output=True)

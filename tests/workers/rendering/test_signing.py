@@ -1,15 +1,17 @@
 """A signed report keeps what it was, and says so when it is no longer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import page
 import pytest
 
-from audit_service.errors import InvalidInput
+from audit_service.errors import InvalidInput, Unavailable
 from tests.workers.rendering.audits import make_evidence
-from tests.workers.rendering.keys import PASSPHRASE, signing_key, time_stamper
+from tests.workers.rendering.keys import PASSPHRASE, signing_key, time_stamping_authority, token_key
+from workers.rendering.keys import SigningKey
 from workers.rendering.report import Report, make_report
-from workers.rendering.signing import SigningKey, sign, signatures
+from workers.rendering.signing import sign, signatures
 from workers.rendering.verifying import verify
 
 
@@ -48,11 +50,31 @@ def test_it_says_in_words_who_signed_and_what_that_is_worth(signed: Report) -> N
     assert "Not time-stamped" in signed.html
 
 
-def test_a_time_stamp_is_kept_in_the_signature(signed: Report, key: SigningKey) -> None:
-    unsigned = signed.pdf[: signed.pdf.find(b"%%EOF\n") + 6]
-    (signature,) = signatures(sign(unsigned, key, timestamper=time_stamper()))
+def unsigned(signed: Report) -> bytes:
+    return signed.pdf[: signed.pdf.find(b"%%EOF\n") + 6]
+
+
+def test_a_time_stamp_of_a_real_authority_is_kept_in_the_signature(signed: Report, key: SigningKey) -> None:
+    with time_stamping_authority() as url:
+        (signature,) = signatures(sign(unsigned(signed), replace(key, timestamp_url=url)))
     assert signature.intact
     assert signature.timestamped
+
+
+def test_an_authority_that_does_not_answer_is_named_and_asked_again_later(signed: Report, key: SigningKey) -> None:
+    with pytest.raises(Unavailable, match="time-stamping"):
+        sign(unsigned(signed), replace(key, timestamp_url="http://127.0.0.1:9/tsa"))
+
+
+def test_a_key_signs_inside_its_token(signed: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = token_key(tmp_path, monkeypatch)
+    assert key.described().name == "CN=Example Bank\\, Token"
+    (signature,) = signatures(sign(unsigned(signed), key))
+    assert signature.intact
+    assert signature.certificate == key.described().certificate
+    for wrong in (replace(key, pin="0000"), replace(key, label="other"), replace(key, token="none")):
+        with pytest.raises(InvalidInput, match="cannot be used"):
+            wrong.described()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.995])
