@@ -43,6 +43,6 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
 
 
 def test_urls_with_passwords_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AUDIT_DATABASE_URL", "postgresql://user:secret@host/name")
-    monkeypatch.setenv("AUDIT_BROKER_URL", "redis://:secret@host/0")
-    assert "secret" not in repr(get_settings())
+    monkeypatch.setenv("AUDIT_DATABASE_URL", "postgresql://user:hunter2@host/name")
+    monkeypatch.setenv("AUDIT_BROKER_URL", "redis://:hunter2@host/0")
+    assert "hunter2" not in repr(get_settings())
