@@ -5,8 +5,9 @@
 
 Every contender patches the same cells of the same pair in one process. Slow ones work on cells drawn over the whole
 sweep, half of their time before ours and half behind it, so that a machine that slows down slows all of them. Speeds
-are per second of the clock, and per second of processor time, which other work on the machine touches less. A contender
-whose cells differ from the plain hooks' by more than the tolerance is marked as wrong.
+are per second of the clock, and per second of processor time, which other work on the machine touches less. Each
+contender's cells are compared with ours, and ours with the plain hooks'; who deviates by more than the tolerance is
+marked as wrong.
 
 The bound is the time of the work that must be done (see work.py) at the speed of the largest matrix products that this
 process reaches. Peers take part where they can be imported: `make oracle` makes an environment with them.
@@ -154,11 +155,11 @@ def _ours(case: Case, cells: Cells) -> Iterator[dict[int, float]]:
 
 def _table(title: str, timed: dict[str, Timed], *, tolerance: float) -> Table:
     ours = timed["audit-service"]
-    truth = timed.get("plain hooks", ours).values
     table = Table("contender", "cells", "s", "cells/s", "ours is", "CPU s", "ours is, by CPU", "deviation", title=title)
     for name, each in timed.items():
-        shared = each.values.keys() & truth.keys()
-        deviation = max((abs(each.values[i] - truth[i]) for i in shared), default=float("nan"))
+        other = timed.get("plain hooks", ours) if each is ours else ours
+        shared = each.values.keys() & other.values.keys()
+        deviation = max((abs(each.values[i] - other.values[i]) for i in shared), default=float("nan"))
         speed, mine = len(each.values) / each.seconds, len(ours.values) / ours.seconds
         by_cpu = (len(ours.values) / ours.cpu_seconds) / (len(each.values) / each.cpu_seconds)
         table.add_row(
