@@ -12,7 +12,9 @@ from audit_service.border.schemas import Answer
 from audit_service.db.base import Ensured
 from audit_service.db.handles import WriteSession
 from audit_service.db.tables import IdempotencyRow
+from audit_service.domain.lifecycle import EventKind
 from audit_service.errors import Conflict
+from audit_service.events import repository as events
 from audit_service.identity.authentication import Caller
 
 A = TypeVar("A", bound=Answer)
@@ -26,6 +28,9 @@ class Once:
     route: str
     request_digest: str
     organisation_id: str
+    actor: str
+    call: str
+    """The endpoint's name."""
     response: Response
 
     def answer(self, session: WriteSession, kind: type[A], make: Callable[[], Ensured[Any]]) -> A:
@@ -37,6 +42,9 @@ class Once:
             return self._former(session, kind)
         made = make()
         answer = kind.of(made.row)
+        if made.is_new:
+            data = {"call": self.call, "id": answer.model_dump(include={"id"})["id"]}
+            events.append(session, None, EventKind.CREATED, actor=self.actor, data=data)
         self.response.status_code = 201 if made.is_new else 200
         if self.key is not None:
             claim = session.get_one(IdempotencyRow, (self.organisation_id, self.key, self.route))
@@ -86,6 +94,8 @@ async def _once(
         route=f"{request.method} {request.url.path}",
         request_digest=hashlib.sha256(asked).hexdigest(),
         organisation_id=caller.organisation_id,
+        actor=caller.name,
+        call=request.scope["route"].name,
         response=response,
     )
 

@@ -22,7 +22,7 @@ WriteSession = NewType("WriteSession", ReadSession)
 TENANT_ROLE = "audit_tenant"
 """The database role that row-level security holds for; the login must be allowed to take it."""
 _AFTER_COMMIT = "after_commit"
-_ORGANISATION = "organisation"
+_WHOM = "whom"
 _UNDEFINED = frozenset({"42P01", "42703", "22023"})
 """SQLSTATE of a table, a column and a role that is not there."""
 CONNECT_SECONDS = 5
@@ -38,6 +38,12 @@ class Acting:
     user_id: str | None = None
     email: str | None = None
     """Of who wants to sign in and is not known yet."""
+    token_id: str | None = None
+    address: str | None = None
+    """By which token and from where it was asked for; for the event log."""
+
+
+NOBODY = Acting()
 
 
 class _Session(Session):
@@ -91,22 +97,28 @@ class Database:
         self.engine.dispose()
 
 
-def act(session: Session, whom: Acting) -> None:
-    """Let the rest of the transaction be for ``whom``, and for nobody else."""
+def act(session: Session, acting: Acting) -> None:
+    """Let the rest of the transaction be for ``acting``, and for nobody else."""
     values = {
         "role": TENANT_ROLE,
-        "audit.organisation": whom.organisation_id,
-        "audit.user": whom.user_id,
-        "audit.email": whom.email,
+        "audit.organisation": acting.organisation_id,
+        "audit.user": acting.user_id,
+        "audit.email": acting.email,
     }
     session.execute(select(*(func.set_config(name, value or "", True) for name, value in values.items())))
-    session.info[_ORGANISATION] = whom.organisation_id
+    session.info[_WHOM] = acting
+
+
+def whom(session: Session) -> Acting:
+    """For whom the transaction is; nobody for the service's own."""
+    acting: Acting = session.info.get(_WHOM, NOBODY)
+    return acting
 
 
 @event.listens_for(_Session, "do_orm_execute")
 def _within_the_organisation(asked: ORMExecuteState) -> None:
     """The first wall: whatever is asked for, it is asked within the organisation."""
-    organisation_id = asked.session.info.get(_ORGANISATION)
+    organisation_id = whom(asked.session).organisation_id
     if organisation_id is None or asked.is_column_load or asked.is_relationship_load:
         return
     asked.statement = asked.statement.options(

@@ -44,6 +44,21 @@ class EventKind(StrEnum):
     """A shard was taken, traced or failed: data = {"key", "state"}."""
     PROGRESS = "progress"
     """data = {"done", "total", "running_effect", "doing"}."""
+    CREATED = "created"
+    """Something was registered, planned, started or added: data = {"call", "id"}."""
+    SIGN_IN = "sign_in"
+    """Somebody signed in or tried to: data = {"email", "how", "held", "why"}."""
+    SIGN_OUT = "sign_out"
+    TOKEN = "token"  # noqa: S105 - no secret
+    """A token was issued or revoked: data = {"id", "name", "what", "role"}."""
+    USER = "user"
+    """A person's access or password changed: data = {"id", "email", "what"}."""
+    ORGANISATION = "organisation"
+    """The organisation got another name: data = {"from", "to"}."""
+    APPROVAL = "approval"
+    """A record was put before a reviewer or decided on: data = {"id", "record", "digest", "from", "to"}."""
+    SHARE = "share"
+    """A link was made, revoked, opened or refused: data = {"id", "what", "why"}."""
 
 
 TERMINAL = frozenset({RunState.COMPLETED, RunState.CANCELLED})

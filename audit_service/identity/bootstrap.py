@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import func, select
 
 from audit_service.db import locks
-from audit_service.db.handles import Database, WriteSession
+from audit_service.db.handles import Acting, Database, WriteSession, act
 from audit_service.db.tables import MembershipRow, OrganisationRow, UserRow
 from audit_service.errors import Conflict
 from audit_service.identity import passwords, tokens
@@ -74,6 +74,7 @@ def _administrator(session: WriteSession, organisation_id: str, *, email: str, p
 
 
 def _token(session: WriteSession, member: MembershipRow) -> Secret:
+    act(session, Acting(member.organisation_id, user_id=member.user_id))
     return tokens.issue(
         session,
         organisation_id=member.organisation_id,

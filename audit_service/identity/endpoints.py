@@ -12,6 +12,7 @@ from audit_service.border.preconditions import IfMatch, check, tagged
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import MembershipRow, OrganisationRow, TokenRow
+from audit_service.errors import Unauthenticated
 from audit_service.identity import people, tokens
 from audit_service.identity.authentication import Caller
 from audit_service.identity.schemas import (
@@ -42,20 +43,25 @@ def sign_in(
     """Sign in with a password. The token is shown once and lasts for some hours."""
     for who in (("address", address or ""), ("account", body.email)):
         limiter.hit(settings.login_limit, "login", *who)
-    made = people.sign_in(
-        handle,
-        email=body.email,
-        password=body.password.get_secret_value(),
-        organisation=body.organisation,
-        lasts=timedelta(hours=settings.session_hours),
-    )
+    try:
+        made = people.sign_in(
+            handle,
+            email=body.email,
+            password=body.password.get_secret_value(),
+            organisation=body.organisation,
+            lasts=timedelta(hours=settings.session_hours),
+            address=address,
+        )
+    except Unauthenticated as error:
+        people.note_failure(handle, email=body.email, how="password", why=error.message, address=address)
+        raise
     return Session.made(made.secret, made.member)
 
 
 @router.delete("/sessions/current", status_code=204)
 def sign_out(caller: Caller, session: Writing) -> None:
     """Revoke the token that the request carries."""
-    tokens.revoke(session, caller.token_id)
+    tokens.revoke(session, caller.token_id, by=caller.name)
 
 
 @router.get("/me")
@@ -89,7 +95,7 @@ def rename_organisation(
     """Give the organisation another name."""
     row = session.get_one(OrganisationRow, caller.organisation_id, with_for_update=True)
     check(Organisation.of(row), if_match)
-    people.rename(session, row, body.name)
+    people.rename(session, row, body.name, by=caller.name)
     return tagged(response, Organisation.of(row))
 
 
@@ -151,6 +157,6 @@ def issue_token(body: Body[TokenCreate], caller: Caller, session: Writing) -> Ne
 
 
 @router.delete("/tokens/{token_id}", responses=responses(404))
-def revoke_token(token_id: Uuid, session: Writing) -> Token:
+def revoke_token(token_id: Uuid, caller: Caller, session: Writing) -> Token:
     """Revoke a token. It holds from the next request on."""
-    return Token.of(tokens.revoke(session, token_id))
+    return Token.of(tokens.revoke(session, token_id, by=caller.name))

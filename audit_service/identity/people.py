@@ -10,7 +10,9 @@ from sqlalchemy.orm import undefer
 from audit_service.db.base import Ensured
 from audit_service.db.handles import Acting, Database, ReadSession, WriteSession, act
 from audit_service.db.tables import MembershipRow, OrganisationRow, UserRow
+from audit_service.domain.lifecycle import EventKind
 from audit_service.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
+from audit_service.events import repository as events
 from audit_service.identity import passwords, tokens
 from audit_service.identity.permissions import Role
 from audit_service.identity.principals import Principal
@@ -26,17 +28,19 @@ def members() -> Select[MembershipRow]:
     return select(MembershipRow)
 
 
-def rename(session: WriteSession, organisation: OrganisationRow, name: str) -> None:
+def rename(session: WriteSession, organisation: OrganisationRow, name: str, *, by: str) -> None:
     """Give the organisation another name.
 
     Raises:
         Conflict: another organisation has it.
     """
+    data = {"from": organisation.name, "to": name}
     organisation.name = name
     try:
         session.flush()
     except IntegrityError as error:
         raise Conflict(f"Another organisation is called {name!r}.", remedy="Choose another name.") from error
+    events.append(session, None, EventKind.ORGANISATION, actor=by, data=data)
 
 
 def member(session: ReadSession, organisation_id: str, user_id: str, *, lock: bool = False) -> MembershipRow:
@@ -81,6 +85,8 @@ def change(
     row.role = role or row.role
     row.active = row.active if active is None else active
     session.flush()
+    data = {"id": user_id, "email": row.user.email, "what": "access", "role": row.role.value, "active": row.active}
+    events.append(session, None, EventKind.USER, actor=principal.name, data=data)
     return row
 
 
@@ -97,9 +103,20 @@ def change_password(session: WriteSession, principal: Principal, *, old: str, ne
     if user.password_hash is not None and not passwords.fits(old, user.password_hash):
         raise Forbidden("The old password is not right.", remedy="Send the present password as `old`.")
     user.password_hash = passwords.hashed(new)
+    session.flush()
+    data = {"id": user.id, "email": user.email, "what": "password"}
+    events.append(session, None, EventKind.USER, actor=principal.name, data=data)
 
 
-def sign_in(database: Database, *, email: str, password: str, organisation: str | None, lasts: timedelta) -> SignedIn:
+def sign_in(
+    database: Database,
+    *,
+    email: str,
+    password: str,
+    organisation: str | None,
+    lasts: timedelta,
+    address: str | None = None,
+) -> SignedIn:
     """A session for the person.
 
     Raises:
@@ -116,13 +133,15 @@ def sign_in(database: Database, *, email: str, password: str, organisation: str 
         if user.password_hash is not None and passwords.is_weak(user.password_hash):
             user.password_hash = passwords.hashed(password)
             session.flush()
-        return open_session(session, user, organisation=organisation, lasts=lasts)
+        return open_session(session, user, organisation=organisation, lasts=lasts, how="password", address=address)
 
 
-def open_session(session: WriteSession, user: UserRow, *, organisation: str | None, lasts: timedelta) -> SignedIn:
+def open_session(
+    session: WriteSession, user: UserRow, *, organisation: str | None, lasts: timedelta, how: str, address: str | None
+) -> SignedIn:
     """A session of a person who has shown who it is."""
     found = _membership(session, user, organisation)
-    act(session, Acting(found.organisation_id, user_id=user.id))
+    act(session, Acting(found.organisation_id, user_id=user.id, address=address))
     secret = tokens.issue(
         session,
         organisation_id=found.organisation_id,
@@ -132,7 +151,23 @@ def open_session(session: WriteSession, user: UserRow, *, organisation: str | No
         user_id=user.id,
         is_session=True,
     )
+    data = {"email": user.email, "how": how, "held": True, "why": None}
+    events.append(session, None, EventKind.SIGN_IN, actor=f"user:{user.email}", data=data)
     return SignedIn(secret, found)
+
+
+def note_failure(database: Database, *, email: str, how: str, why: str, address: str | None) -> None:
+    """Write a sign-in that failed into the log of each organisation that the person works for.
+
+    What cannot be ascribed, such as the address of nobody, goes into the service's own log.
+    """
+    with database.reading() as session:
+        query = select(MembershipRow.organisation_id).join(UserRow).where(UserRow.email == email)
+        concerned: list[str | None] = [*session.scalars(query)]
+    data = {"email": email, "how": how, "held": False, "why": why}
+    for organisation_id in concerned or [None]:
+        with database.acting(Acting(organisation_id, address=address)).writing() as session:
+            events.append(session, None, EventKind.SIGN_IN, actor="nobody", data=data)
 
 
 def _membership(session: ReadSession, user: UserRow, organisation: str | None) -> MembershipRow:

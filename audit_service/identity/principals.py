@@ -24,7 +24,7 @@ class Principal:
 
     @property
     def acting(self) -> Acting:
-        return Acting(self.organisation_id, user_id=self.user_id)
+        return Acting(self.organisation_id, user_id=self.user_id, token_id=self.token_id, address=self.address)
 
     def require(self, permission: Permission) -> None:
         """Raise Forbidden unless the caller has the permission."""

@@ -9,7 +9,9 @@ from sqlalchemy import Select, select, update
 from audit_service.db.base import new_id
 from audit_service.db.handles import Acting, Database, ReadSession, WriteSession
 from audit_service.db.tables import MembershipRow, TokenRow
+from audit_service.domain.lifecycle import EventKind
 from audit_service.errors import InvalidInput, NotFound, Unauthenticated
+from audit_service.events import repository as events
 from audit_service.identity.bearer import Bearer
 from audit_service.identity.permissions import ROLES, Permission, Role
 from audit_service.identity.principals import Principal
@@ -56,6 +58,8 @@ def issue(
     )
     session.add(row)
     session.flush()
+    if not is_session:
+        _note(session, row, what="issued", by=by)
     return Secret(row, text)
 
 
@@ -151,10 +155,17 @@ def listed(*, sessions: bool) -> Select[TokenRow]:
     return query if sessions else query.where(TokenRow.session.is_(False))
 
 
-def revoke(session: WriteSession, token_id: str) -> TokenRow:
+def revoke(session: WriteSession, token_id: str, *, by: str) -> TokenRow:
     """End a token now; a second time changes nothing."""
     if (row := session.get(TokenRow, token_id, with_for_update=True)) is None:
         raise NotFound(f"There is no token {token_id}.", remedy="List them with GET /v1/tokens.")
-    row.revoked_at = row.revoked_at or datetime.now(UTC)
-    session.flush()
+    if row.revoked_at is None:
+        row.revoked_at = datetime.now(UTC)
+        session.flush()
+        _note(session, row, what="revoked", by=by)
     return row
+
+
+def _note(session: WriteSession, row: TokenRow, *, what: str, by: str) -> None:
+    data = {"id": row.id, "name": row.name, "what": what, "role": row.role.value if row.role else None}
+    events.append(session, None, EventKind.TOKEN, actor=by, data=data)

@@ -1,8 +1,11 @@
 from threading import Thread
 
+from fastapi import FastAPI
+
 from audit_service.db.handles import Database
 from audit_service.domain.lifecycle import EventKind
 from audit_service.events import repository
+from audit_service.identity import bootstrap
 from tests.service import Audit
 
 
@@ -32,11 +35,13 @@ def test_whoever_has_seen_a_number_never_misses_a_lower_one(audit: Audit, databa
     assert seen == sorted(seen)
 
 
-def test_runs_do_not_wait_for_each_other(audit: Audit, database: Database) -> None:
-    one, other = audit.run()["id"], audit.run()["id"]
+def test_organisations_do_not_wait_for_each_other(audit: Audit, database: Database, app: FastAPI) -> None:
+    other = bootstrap.add_organisation(app.state.database, "other bank", email="eva@other.example", password=None)
+    theirs = app.state.database.acting_for(other.row.organisation_id)
     with database.writing() as session:
-        repository.append(session, one, EventKind.PROGRESS, actor="test", data={})
-        append(database, other)
+        repository.append(session, None, EventKind.SHARE, actor="test", data={})
+        with theirs.writing() as another:
+            repository.append(another, None, EventKind.SHARE, actor="test", data={})
 
 
 def test_reading_goes_on_after_the_last_number_seen(audit: Audit, database: Database) -> None:

@@ -5,7 +5,9 @@ A plain zip without compression choices: the same content gives the same bytes, 
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from audit_service.domain.chain import chained
 from audit_service.domain.manifest import canonical_json
 from workers.rendering.container import pack
 from workers.rendering.evidence import EventRecord, Evidence
@@ -29,14 +31,9 @@ Check it without the service:   audit-service verify FILE
 """
 
 
-def event_chain(events: Sequence[EventRecord]) -> list[dict[str, str]]:
+def event_chain(events: Sequence[EventRecord]) -> list[dict[str, Any]]:
     """Entries, each with the SHA-256 of the entry before and of itself: none can be changed, moved or taken out."""
-    previous, entries = "", []
-    for event in events:
-        entry = {"at": event.at.isoformat(), "actor": event.actor, "what": event.what, "previous": previous}
-        previous = hashlib.sha256(canonical_json(entry)).hexdigest()
-        entries.append(entry | {"digest": previous})
-    return entries
+    return chained([{"at": event.at.isoformat(), "actor": event.actor, "what": event.what} for event in events])
 
 
 def contents(evidence: Evidence, reports: Sequence[Report], cells: Mapping[str, bytes]) -> dict[str, bytes]:

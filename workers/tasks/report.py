@@ -130,7 +130,10 @@ def cue_tokens(model: Path, pair_set: PairSet) -> dict[str, int]:
 
 def _events(session: ReadSession, run_id: str) -> list[EventRecord]:
     query = select(EventRow).where(EventRow.run_id == run_id, EventRow.kind == EventKind.STATE).order_by(EventRow.seq)
-    listed = [EventRecord(at=row.at, actor=row.actor, what=f"run {row.data['to']}") for row in session.scalars(query)]
+    listed = [
+        EventRecord(at=row.at, actor=row.actor, what=f"run {row.data['to']}", digest=row.digest)
+        for row in session.scalars(query)
+    ]
     return listed[: _judged(listed) + 1]
 
 
