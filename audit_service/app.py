@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from audit_service import problems
+from audit_service.approvals.endpoints import router as approvals
 from audit_service.audits.endpoints import plans, runs
 from audit_service.behaviors.endpoints import router as behaviors
 from audit_service.border.limits import LARGEST_BODY, BodyLimit
@@ -27,6 +28,8 @@ from audit_service.pairsets.endpoints import router as pairsets
 from audit_service.registry.endpoints import router as registry
 from audit_service.reports.endpoints import router as reports
 from audit_service.settings import Settings, get_settings
+from audit_service.sharing.endpoints import open_calls as shared
+from audit_service.sharing.endpoints import router as sharing
 
 DESCRIPTION = """
 Causal bias audits of decision models, with evidence an auditor can re-perform:
@@ -37,7 +40,21 @@ Errors are RFC 9457 problem documents whose `remedy` says what to do. Lists are 
 Creating requests take an `Idempotency-Key`.
 """
 
-ROUTERS = (registry, library, behaviors, metrics, pairsets, plans, runs, events, findings, reports, identity)
+ROUTERS = (
+    registry,
+    library,
+    behaviors,
+    metrics,
+    pairsets,
+    plans,
+    runs,
+    events,
+    findings,
+    reports,
+    approvals,
+    sharing,
+    identity,
+)
 
 
 class Api(FastAPI):
@@ -80,7 +97,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(
             router, prefix="/v1", dependencies=[Depends(authorise)], responses=problems.responses(401, 403, 429)
         )
-    app.include_router(open_calls, prefix="/v1", responses=problems.responses(429))
+    for router in (open_calls, shared):
+        app.include_router(router, prefix="/v1", responses=problems.responses(429))
     app.include_router(health)
     return app
 

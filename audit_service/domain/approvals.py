@@ -1,10 +1,13 @@
 """What people put on record about a run: approvals, responses to findings, exceptions and accepted risks."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 from pydantic import AwareDatetime, Field
 
 from audit_service.domain.manifest import Frozen
+from audit_service.errors import Conflict
 
 
 class Record(StrEnum):
@@ -29,6 +32,29 @@ class Decision(StrEnum):
     RETURNED = "returned"
     """For rework; nothing is decided."""
     REJECTED = "rejected"
+
+
+DECISIONS: Mapping[Decision, frozenset[Decision]] = MappingProxyType(
+    {
+        Decision.SUBMITTED: frozenset(
+            {Decision.ACCEPTED, Decision.ACCEPTED_WITH_CONDITIONS, Decision.RETURNED, Decision.REJECTED}
+        ),
+        Decision.ACCEPTED: frozenset(),
+        Decision.ACCEPTED_WITH_CONDITIONS: frozenset(),
+        Decision.RETURNED: frozenset(),
+        Decision.REJECTED: frozenset(),
+    }
+)
+"""What may follow: a decision is final, and a record that was returned is put before a reviewer anew."""
+
+
+def check_decision(present: Decision, to: Decision) -> None:
+    """Raise Conflict unless the table has the decision."""
+    if to not in DECISIONS[present]:
+        raise Conflict(
+            f"A record that is {present} cannot become {to}.",
+            remedy="Put it before a reviewer anew." if present is not Decision.SUBMITTED else "Decide on it.",
+        )
 
 
 ACCEPTING = frozenset({Decision.ACCEPTED, Decision.ACCEPTED_WITH_CONDITIONS})

@@ -23,6 +23,12 @@ class Permission(StrEnum):
     """Models, behaviors, metrics and pairs."""
     RUN = "run"
     """Plans, and starting, pausing, resuming and cancelling their runs."""
+    PREPARE = "prepare"
+    """Putting a plan, a verdict, a report or an accepted risk before a reviewer."""
+    REVIEW = "review"
+    """Deciding on what somebody else prepared."""
+    SHARE = "share"
+    """Links for people without an account."""
     LOG = "log"
     """The organisation's event log."""
     ADMINISTER = "administer"
@@ -33,8 +39,12 @@ class Permission(StrEnum):
 
 ROLES: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {
-        Role.ANALYST: frozenset({Permission.SELF, Permission.READ, Permission.REGISTER, Permission.RUN}),
-        Role.REVIEWER: frozenset({Permission.SELF, Permission.READ, Permission.LOG}),
+        Role.ANALYST: frozenset(
+            {Permission.SELF, Permission.READ, Permission.REGISTER, Permission.RUN, Permission.PREPARE}
+        ),
+        Role.REVIEWER: frozenset(
+            {Permission.SELF, Permission.READ, Permission.REVIEW, Permission.SHARE, Permission.LOG}
+        ),
         Role.AUDITOR: frozenset({Permission.SELF, Permission.READ, Permission.LOG}),
         Role.ADMIN: frozenset(Permission),
     }
@@ -83,6 +93,13 @@ NEEDS: Mapping[str, Permission] = MappingProxyType(
         "download_bundle": Permission.READ,
         "list_library": Permission.READ,
         "get_library_entry": Permission.READ,
+        "submit_for_approval": Permission.PREPARE,
+        "list_approvals": Permission.READ,
+        "get_approval": Permission.READ,
+        "decide_on_approval": Permission.REVIEW,
+        "share_run": Permission.SHARE,
+        "list_shares": Permission.SHARE,
+        "revoke_share": Permission.SHARE,
         "list_events": Permission.LOG,
         "export_events": Permission.LOG,
         "check_events": Permission.LOG,

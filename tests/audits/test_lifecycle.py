@@ -10,6 +10,7 @@ from audit_service.db.tables import RunRow
 from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.errors import AuditError, Conflict, NotFound
 from audit_service.events import repository as events
+from audit_service.identity.bootstrap import FIRST_ORGANISATION
 from tests.service import Audit
 
 
@@ -79,7 +80,9 @@ def test_a_move_and_a_heartbeat_at_the_same_moment_do_not_block_each_other(audit
     run_id = audit.run()["id"]
     mover = Thread(target=move, args=(database, run_id, RunState.CANCELLED))
     with database.writing() as session:
-        locks.hold(session, run_id)  # the heartbeat is about to add its event when the user's move locks the run
+        locks.hold(
+            session, f"events/{FIRST_ORGANISATION}"
+        )  # the heartbeat is about to add its event when the user's move locks the run
         mover.start()
         mover.join(0.3)
         events.append(session, run_id, EventKind.PROGRESS, actor="worker:a", data={})

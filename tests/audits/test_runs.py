@@ -9,7 +9,7 @@ from audit_service import dispatch
 from audit_service.audits import lifecycle
 from audit_service.db.handles import Database
 from audit_service.db.tables import EventRow, RunRow, ShardRow
-from audit_service.domain.lifecycle import RunState, ShardState
+from audit_service.domain.lifecycle import EventKind, RunState, ShardState
 from audit_service.domain.plan import Direction, ShardKind
 from audit_service.settings import get_settings
 from tests.folders import free_port
@@ -107,7 +107,8 @@ def test_every_move_is_written_down_with_who_and_why(api: TestClient, audit: Aud
     api.post(f"/v1/runs/{run['id']}/pause")
     move(database, run["id"], RunState.CANCELLED)
     with database.reading() as session:
-        events = session.scalars(select(EventRow).order_by(EventRow.seq)).all()
+        query = select(EventRow).where(EventRow.kind == EventKind.STATE)
+        events = session.scalars(query.order_by(EventRow.seq)).all()
     assert [(event.actor, event.data["from"], event.data["to"]) for event in events] == [
         ("user:admin@localhost", None, "queued"),
         ("user:admin@localhost", "queued", "paused"),

@@ -71,7 +71,7 @@ def test_nobody_changes_an_entry_not_even_the_owner_of_the_tables(
 ) -> None:
     audit.model()
     for handle in (app.state.database, database):
-        with pytest.raises(DBAPIError, match="append-only|permission denied"), handle.writing() as session:
+        with pytest.raises(DBAPIError, match=r"append-only|permission denied"), handle.writing() as session:
             session.execute(text(statement))
 
 

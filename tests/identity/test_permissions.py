@@ -15,8 +15,16 @@ from audit_service.identity.permissions import NEEDS, ROLES, Permission, Role
 from tests.findings.made import KEY, add_findings
 from tests.identity.made import add_user, issue
 from tests.service import Audit, bearer
+from tests.sharing.made import add_bundle
 
-OPEN = {"sign_in", "is_alive", "is_ready"}
+OPEN = {
+    "sign_in",
+    "is_alive",
+    "is_ready",
+    "open_share",
+    "download_shared_bundle",
+    "download_shared_report",
+}
 """Calls that need no token."""
 EVERYBODYS = {"list_library", "get_library_entry"}
 """What comes with the service is no organisation's."""
@@ -73,6 +81,10 @@ def things(audit: Audit, database: Database, api: TestClient) -> dict[str, str]:
         "metric_id": audit.create("metrics", metric)["id"],
         "result_id": str(api.get(f"/v1/runs/{run['id']}/results").json()["items"][0]["id"]),
         "shard_key": KEY,
+        "approval_id": audit.create("approvals", {"record": "plan", "plan_id": plan["id"], "digest": plan["digest"]})[
+            "id"
+        ],
+        "share_id": _share(api, database, run["id"]),
         "user_id": add_user(api, "anna@bank.example", "analyst")["id"],
         "token_id": issue(api, role="auditor")["id"],
     }
@@ -95,7 +107,13 @@ def test_an_administrator_of_another_organisation_finds_nothing(
     for method, path, name in calls(app):
         if method == "GET" and "{" not in path and name.startswith("list_") and name not in EVERYBODYS:
             items = api.get(path, headers=theirs).json()["items"]
-            assert not {item["id"] for item in items} & {*things.values()}, path
+            assert not {item.get("id") for item in items} & {*things.values()}, path
+
+
+def _share(api: TestClient, database: Database, run_id: str) -> str:
+    add_bundle(database, run_id)
+    share_id: str = api.post(f"/v1/runs/{run_id}/shares", json={}).json()["id"]
+    return share_id
 
 
 def _filled(path: str, things: dict[str, str]) -> str:
@@ -111,6 +129,7 @@ def _body(name: str) -> dict[str, Any]:
     bodies: dict[str, dict[str, Any]] = {
         "ask_for_preview": {"model_version_id": any_id, "behavior_version_id": any_id},
         "change_user": {"role": "admin"},
+        "decide_on_approval": {"decision": "accepted", "digest": "0" * 64},
     }
     return bodies.get(name, {})
 

@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 from sqlalchemy import select
 
+from audit_service.approvals import service as approvals
 from audit_service.audits import lifecycle
 from audit_service.db.base import new_id
 from audit_service.db.handles import ReadSession
 from audit_service.db.tables import BundleRow, EventRow, ModelVersionRow, ReportRow, RunRow, VerdictRow
 from audit_service.dispatch import Task
+from audit_service.domain.approvals import ACCEPTING
 from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.domain.manifest import digest
 from audit_service.domain.pairs import PairSet
@@ -93,6 +95,7 @@ def gather(session: ReadSession, run_id: str, cells: RunCells) -> Evidence:
     path = Path(session.get_one(ModelVersionRow, run.plan.model_version_id).path)
     verdict = session.scalars(select(VerdictRow).where(VerdictRow.run_id == run_id)).one()
     events = _events(session, run_id)
+    recorded = approvals.on_record(session, run)
     verified = _is_unchanged(cells.plan.model, path)
     return Evidence(
         run=RunFacts(
@@ -111,6 +114,8 @@ def gather(session: ReadSession, run_id: str, cells: RunCells) -> Evidence:
         shards=tuple(_records(cells)),
         model_verified=verified,
         events=tuple(events),
+        approvals=tuple(approvals.decisions(recorded)),
+        acceptances=tuple(row.acceptance for row in recorded if row.acceptance and row.state in ACCEPTING),
         editions=tuple(_editions(session, run_id)),
     )
 

@@ -1,5 +1,6 @@
 """One file per table. Importing this package makes ``Base.metadata`` complete."""
 
+from audit_service.db.tables.approvals import ApprovalRow
 from audit_service.db.tables.behaviors import BehaviorRow, BehaviorVersionRow
 from audit_service.db.tables.bundles import BundlePartRow, BundleRow
 from audit_service.db.tables.events import EventRow
@@ -13,10 +14,12 @@ from audit_service.db.tables.reports import ReportRow
 from audit_service.db.tables.results import ResultRow
 from audit_service.db.tables.runs import RunRow
 from audit_service.db.tables.shards import ShardRow
+from audit_service.db.tables.shares import ShareRow
 from audit_service.db.tables.traces import TraceRow
 from audit_service.db.tables.verdicts import VerdictRow
 
 __all__ = [
+    "ApprovalRow",
     "BehaviorRow",
     "BehaviorVersionRow",
     "BundlePartRow",
@@ -36,6 +39,7 @@ __all__ = [
     "ResultRow",
     "RunRow",
     "ShardRow",
+    "ShareRow",
     "SignInRow",
     "TokenRow",
     "TraceRow",

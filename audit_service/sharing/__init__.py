@@ -1,0 +1,1 @@
+"""Links that give an auditor the evidence of one run without an account."""
