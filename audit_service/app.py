@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import Depends, FastAPI
+from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from audit_service import problems
@@ -13,6 +14,7 @@ from audit_service.approvals.endpoints import router as approvals
 from audit_service.audits.endpoints import plans, runs
 from audit_service.behaviors.endpoints import router as behaviors
 from audit_service.border.limits import LARGEST_BODY, BodyLimit
+from audit_service.border.observing import Observed
 from audit_service.db.handles import Database
 from audit_service.errors import DatabaseDown
 from audit_service.events.endpoints import router as events
@@ -61,7 +63,7 @@ class Api(FastAPI):
     """FastAPI that speaks of every error as a problem document."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return BodyLimit(super().build_middleware_stack())
+        return Observed(BodyLimit(super().build_middleware_stack()), self.state.registry)
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -89,6 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         max_body_size=LARGEST_BODY,
         responses=problems.responses(422, 500, 503),
     )
+    app.state.registry = CollectorRegistry()
     app.state.settings = settings
     app.state.database = Database(settings.database_url)
     app.state.limiter = Limiter(settings.broker_url)

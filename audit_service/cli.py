@@ -1,6 +1,5 @@
 """``audit-service``: the service, and a whole audit from one file."""
 
-import logging
 import os
 import signal
 import sys
@@ -14,8 +13,10 @@ import typer
 from rich.console import Console
 
 from audit_service.errors import AuditError, Cancelled
+from audit_service.identity.commands import check_log, organisations, tokens, users
 from audit_service.importing.commands import app as importing
 from audit_service.library.commands import app as library
+from audit_service.logs import configure
 from audit_service.settings import get_settings
 
 COMMANDS = "audit_service.commands"
@@ -29,6 +30,10 @@ app = typer.Typer(
 )
 app.add_typer(library, name="library")
 app.add_typer(importing, name="import")
+app.add_typer(users, name="users")
+app.add_typer(tokens, name="tokens")
+app.add_typer(organisations, name="organisations")
+app.command("check-log")(check_log)
 out = Console()
 err = Console(stderr=True)
 
@@ -141,7 +146,7 @@ def _say(line: str) -> None:
 
 def main() -> None:
     """Run the command; an error of the user's ends with its remedy, not with a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure(as_json=os.environ.get("AUDIT_LOG_FORMAT") == "json")
     # Threads that wait by spinning take the processor from the other processes of the machine; read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ask us to leave as Ctrl-C does

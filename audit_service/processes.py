@@ -115,6 +115,13 @@ def connect(settings: Settings) -> Client | None:
     return None if address is None else Client(address.url, token=address.token)
 
 
+def connected(settings: Settings) -> Client:
+    """A client of the service that is named or running; Conflict if there is none."""
+    if (client := connect(settings)) is None:
+        raise Conflict("No service is running.", remedy="Start `audit-service up`, or set AUDIT_API_URL.")
+    return client
+
+
 @contextmanager
 def everything(settings: Settings, *, port: int | None = None) -> Iterator["Machine"]:
     """API, worker and clock as child processes, until the block is left. ``settings`` come from ``surroundings``.

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     oidc_client_id: str = ""
     oidc_client_secret: SecretStr | None = None
 
+    log_format: Literal["text", "json"] = "text"
+    """How processes write their logs; json has one object a line, with request, run and organisation."""
+
     shard_lease_s: float = Field(default=20.0, gt=0)
     """A worker that was not heard of for so long has lost its shard to the others."""
     device: str = "auto"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import structlog
+
 from audit_service.db.base import Owned
 from audit_service.db.handles import Database
 from audit_service.domain.plan import ModelIdentity
@@ -34,6 +36,8 @@ class Runtime:
         with self.database.reading() as session:
             if (row := session.get(table, row_id)) is None:
                 raise NotFound(f"There is no {table.__name__} {row_id}.", remedy="It may have been removed.")
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(organisation=row.organisation_id, **{table.__tablename__: row_id})
         return replace(self, database=self.database.acting_for(row.organisation_id))
 
 

@@ -17,7 +17,8 @@ _bearer = HTTPBearer(
 )
 
 
-def _caller(
+def _caller(  # noqa: PLR0917 - FastAPI names them
+    request: Request,
     handle: Handle,
     settings: AppSettings,
     limiter: AppLimiter,
@@ -26,6 +27,7 @@ def _caller(
 ) -> Principal:
     """The caller whose token it is; 401 without one."""
     principal = tokens.authenticate(handle, given.credentials if given else None, address=address)
+    request.state.caller = principal  # for the request's line in the log
     limiter.hit(settings.api_limit, "api", principal.token_id)
     return principal
 

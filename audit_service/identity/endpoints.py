@@ -3,17 +3,17 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Cookie, Query, Response
 
 from audit_service.border.handle import Address, AppLimiter, AppSettings, Handle
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
 from audit_service.border.preconditions import IfMatch, check, tagged
-from audit_service.border.schemas import Body, Uuid
+from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import MembershipRow, OrganisationRow, TokenRow
 from audit_service.errors import Unauthenticated
-from audit_service.identity import people, tokens
+from audit_service.identity import oidc, people, tokens
 from audit_service.identity.authentication import Caller
 from audit_service.identity.schemas import (
     Me,
@@ -55,6 +55,53 @@ def sign_in(
     except Unauthenticated as error:
         people.note_failure(handle, email=body.email, how="password", why=error.message, address=address)
         raise
+    return Session.made(made.secret, made.member)
+
+
+_Text = Annotated[str, Query(max_length=2000, pattern=r"^[\x20-\x7e]*$")]
+_COOKIE = "audit_sign_in"
+
+
+@open_calls.get(
+    "/sessions/oidc",
+    status_code=303,
+    response_class=Response,
+    responses={303: {"description": "To the provider."}, **responses(503)},
+)
+def sign_in_elsewhere(
+    handle: Handle,
+    settings: AppSettings,
+    organisation: Annotated[Name | None, Query(description="Needed by whoever works for several.")] = None,
+) -> Response:
+    """Sign in with the OpenID provider that the service is set up with; open it in a browser."""
+    started = oidc.start(handle, settings, organisation=organisation)
+    answer = Response(status_code=303, headers={"Location": started.url})
+    secure = (settings.public_url or "").startswith("https:")
+    answer.set_cookie(
+        _COOKIE, started.state, max_age=600, path="/v1/sessions", httponly=True, samesite="lax", secure=secure
+    )
+    return answer
+
+
+@open_calls.get("/sessions/oidc/callback", responses=responses(401, 503))
+def finish_sign_in(  # noqa: PLR0917 - FastAPI names them
+    handle: Handle,
+    settings: AppSettings,
+    limiter: AppLimiter,
+    address: Address,
+    response: Response,
+    state: _Text,
+    code: _Text = "",
+    audit_sign_in: Annotated[str | None, Cookie(max_length=200)] = None,
+) -> Session:
+    """Where the provider sends the browser back to. The token is shown once."""
+    limiter.hit(settings.login_limit, "login", "address", address or "")
+    try:
+        made = oidc.finish(handle, settings, code=code, state=state, cookie=audit_sign_in, address=address)
+    except Unauthenticated as error:
+        people.note_failure(handle, email="", how="oidc", why=error.message, address=address)
+        raise
+    response.delete_cookie(_COOKIE, path="/v1/sessions")
     return Session.made(made.secret, made.member)
 
 

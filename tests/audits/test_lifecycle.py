@@ -80,9 +80,8 @@ def test_a_move_and_a_heartbeat_at_the_same_moment_do_not_block_each_other(audit
     run_id = audit.run()["id"]
     mover = Thread(target=move, args=(database, run_id, RunState.CANCELLED))
     with database.writing() as session:
-        locks.hold(
-            session, f"events/{FIRST_ORGANISATION}"
-        )  # the heartbeat is about to add its event when the user's move locks the run
+        # The heartbeat is about to add its event when the user's move locks the run.
+        locks.hold(session, f"events/{FIRST_ORGANISATION}")
         mover.start()
         mover.join(0.3)
         events.append(session, run_id, EventKind.PROGRESS, actor="worker:a", data={})

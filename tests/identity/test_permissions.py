@@ -19,8 +19,11 @@ from tests.sharing.made import add_bundle
 
 OPEN = {
     "sign_in",
+    "sign_in_elsewhere",
+    "finish_sign_in",
     "is_alive",
     "is_ready",
+    "show_metrics",
     "open_share",
     "download_shared_bundle",
     "download_shared_report",
