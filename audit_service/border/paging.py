@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from fastapi import Depends, Query
@@ -32,6 +33,12 @@ class Page(BaseModel, Generic[T]):
 class Paging(Generic[C]):
     cursor: C | None
     limit: int
+    oldest_first: bool = False
+
+
+class Order(StrEnum):
+    NEWEST = "newest"
+    OLDEST = "oldest"
 
 
 class Rows(NamedTuple, Generic[R]):
@@ -46,8 +53,12 @@ _Limit = Annotated[int, Query(ge=1, le=LARGEST, description="How many items a pa
 _CURSOR = "The `next` of the page before; left out for the first page."
 
 
-def _by_id(cursor: Annotated[Uuid | None, Query(description=_CURSOR)] = None, limit: _Limit = 50) -> Paging[str]:
-    return Paging(cursor, limit)
+def _by_id(
+    cursor: Annotated[Uuid | None, Query(description=_CURSOR)] = None,
+    limit: _Limit = 50,
+    order: Annotated[Order, Query(description="Which come first.")] = Order.NEWEST,
+) -> Paging[str]:
+    return Paging(cursor, limit, oldest_first=order is Order.OLDEST)
 
 
 def _by_number(
@@ -63,10 +74,10 @@ ByNumber = Annotated[Paging[int], Depends(_by_number)]
 def newest_first(
     session: ReadSession, query: Select[R], paging: Paging[str], *, key: InstrumentedAttribute[str]
 ) -> Rows[R]:
-    """A page of rows with time-ordered ids."""
+    """A page of rows with time-ordered ids; the oldest come first if that was asked for."""
     if paging.cursor is not None:
-        query = query.where(key < paging.cursor)
-    return _cut(session, query.order_by(key.desc()), paging, key)
+        query = query.where(key > paging.cursor if paging.oldest_first else key < paging.cursor)
+    return _cut(session, query.order_by(key if paging.oldest_first else key.desc()), paging, key)
 
 
 def in_order(

@@ -21,6 +21,13 @@ def test_pages_follow_each_other_newest_first_without_gap_or_repetition(api: Tes
     assert ids(first) + ids(second) == made[:0:-1]
 
 
+def test_the_oldest_come_first_if_that_is_asked_for(api: TestClient) -> None:
+    built_in, made = 3, [metric(api, number) for number in range(3)]
+    first = api.get("/v1/metrics", params={"limit": 4, "order": "oldest"}).json()
+    second = api.get("/v1/metrics", params={"limit": 4, "order": "oldest", "cursor": first["next"]}).json()
+    assert ids(first)[built_in:] + ids(second) == made
+
+
 def test_rows_that_arrive_meanwhile_shift_nothing(api: TestClient) -> None:
     made = [metric(api, number) for number in range(4)]
     first = api.get("/v1/metrics", params={"limit": 2}).json()
