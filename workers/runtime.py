@@ -37,7 +37,7 @@ class Runtime:
             if (row := session.get(table, row_id)) is None:
                 raise NotFound(f"There is no {table.__name__} {row_id}.", remedy="It may have been removed.")
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(organisation=row.organisation_id, **{table.__tablename__: row_id})
+        structlog.contextvars.bind_contextvars(organisation=row.organisation_id, row=row_id)
         return replace(self, database=self.database.acting_for(row.organisation_id))
 
 

@@ -76,9 +76,10 @@ def decide(session: WriteSession, approval_id: str, made: DecisionMade, by: Prin
 
 
 def approval(session: ReadSession, approval_id: str, *, lock: bool = False) -> ApprovalRow:
-    # Not a lock of the key, and of this table alone: adding an event must not wait for it.
-    held = {"key_share": True} if lock else None
-    if (row := session.get(ApprovalRow, approval_id, with_for_update=held)) is None:
+    """One record; ``lock`` holds it against other decisions until the transaction ends."""
+    # Not a lock of the key: adding an event must not wait for it. What is decided can be read but not locked.
+    row = session.get(ApprovalRow, approval_id, with_for_update={"key_share": True}) if lock else None
+    if (row := row or session.get(ApprovalRow, approval_id)) is None:
         raise NotFound(f"There is no approval {approval_id}.", remedy="List them with GET /v1/approvals.")
     return row
 

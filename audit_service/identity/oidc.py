@@ -124,7 +124,7 @@ def _identity(settings: Settings, *, code: str, begun: SignInRow) -> Identity:
         answer = client.fetch_token(
             found["token_endpoint"], code=code, code_verifier=begun.verifier, redirect_uri=_callback(settings)
         )
-        keys = KeySet.import_key_set(client.get(found["jwks_uri"], withhold_token=True).raise_for_status().json())
+        keys = KeySet.import_key_set(httpx2.get(found["jwks_uri"], timeout=SECONDS).raise_for_status().json())
         token = jwt.decode(str(answer["id_token"]), keys, algorithms=ALGORITHMS)
         claims = CodeIDToken(
             token.claims,
