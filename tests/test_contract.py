@@ -25,7 +25,7 @@ from tests.service import Audit, bearer
 from tests.sharing.made import add_bundle
 
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
-EXAMPLES = 3
+EXAMPLES = 2
 """Of each call for each role; the calls are many."""
 ENDLESS = {"follow_run"}
 """A stream that ends with its run."""

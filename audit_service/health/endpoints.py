@@ -38,7 +38,7 @@ def is_alive() -> Health:
 def show_metrics(request: Request, handle: Handle) -> Response:
     """Counts of requests, of runs by state and of waiting work, for Prometheus. No organisation is named."""
     with handle.reading() as session:
-        counted = session.execute(select(RunRow.state, func.count()).group_by(RunRow.state)).tuples().all()
+        counted = session.execute(select(RunRow.state, func.count()).group_by(RunRow.state)).all()
     runs = dict.fromkeys(RunState, 0) | dict(counted)
     waiting = {queue: dispatch.waiting(queue) for queue in (dispatch.CPU, dispatch.GPU)}
     own = CollectorRegistry()

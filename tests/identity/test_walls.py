@@ -10,6 +10,7 @@ from audit_service.db import handles
 from audit_service.db.base import Base, Offered, Owned
 from audit_service.db.handles import Database
 from audit_service.db.tables import MetricRow, ModelRow
+from audit_service.domain.readings import BUILT_IN
 from audit_service.identity import bootstrap, people
 from audit_service.identity.bootstrap import FIRST_ORGANISATION
 from audit_service.identity.permissions import Role
@@ -106,7 +107,7 @@ def test_nobody_is_shown_nothing(operator: Database, mine: Database) -> None:
 def test_what_is_built_in_is_everybodys_and_nobody_changes_it(mine: Database, theirs: Database) -> None:
     for database in (mine, theirs):
         with database.writing() as session:
-            assert session.scalar(select(func.count()).select_from(MetricRow)) == 3
+            assert session.scalar(select(func.count()).select_from(MetricRow)) == len(BUILT_IN)
             session.execute(text("UPDATE metrics SET name = 'mine'"))
     with mine.reading() as session:
         assert "log-odds" in session.scalars(select(MetricRow.name)).all()
