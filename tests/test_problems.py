@@ -30,10 +30,10 @@ def test_paths_and_methods_that_are_not_there_are_problems_too(api: TestClient) 
     [
         ("{", "/body/1"),
         ("[]", "/body"),
-        ('{"name": "x"}', "/body/reading"),
-        ('{"name": "x", "reading": "log_odds", "title": "X", "unit": "nats", "more": 1}', "/body/more"),
-        ('{"name": 1, "reading": "log_odds", "title": "X", "unit": "nats"}', "/body/name"),
-        ('{"name": "x", "reading": "log_odds", "title": "\\ud800", "unit": "nats"}', "/body"),
+        ('{"name": "x"}', "/body/formula"),
+        ('{"name": "x", "formula": "d", "title": "X", "unit": "nats", "more": 1}', "/body/more"),
+        ('{"name": 1, "formula": "d", "title": "X", "unit": "nats"}', "/body/name"),
+        ('{"name": "x", "formula": "d", "title": "\\ud800", "unit": "nats"}', "/body"),
     ],
 )
 def test_a_body_that_cannot_be_used_names_each_field(api: TestClient, body: str, pointer: str) -> None:

@@ -53,7 +53,7 @@ def test_a_key_cannot_be_used_for_another_request(api: TestClient, audit: Audit,
 def test_the_same_key_on_another_path_is_another_request(api: TestClient, audit: Audit) -> None:
     plan = audit.plan()
     api.post("/v1/runs", json={"plan_id": plan["id"]}, headers=KEY)
-    metric = {"name": "x", "reading": "log_odds", "title": "X", "unit": "nats"}
+    metric = {"name": "x", "formula": "d", "title": "X", "unit": "nats"}
     assert api.post("/v1/metrics", json=metric, headers=KEY).status_code == 201
 
 
@@ -65,7 +65,7 @@ def test_a_refused_request_does_not_use_its_key_up(api: TestClient, audit: Audit
 
 
 def test_an_answer_that_found_something_is_repeated_as_it_was(api: TestClient) -> None:
-    metric = {"name": "x", "reading": "log_odds", "title": "X", "unit": "nats"}
+    metric = {"name": "x", "formula": "d", "title": "X", "unit": "nats"}
     api.post("/v1/metrics", json=metric)
     assert [api.post("/v1/metrics", json=metric, headers=KEY).status_code for _ in range(2)] == [200, 200]
 

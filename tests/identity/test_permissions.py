@@ -73,7 +73,7 @@ def things(audit: Audit, database: Database, api: TestClient) -> dict[str, str]:
         f"pair-sets/{plan['pair_set_id']}/previews",
         {"model_version_id": plan["model_version_id"], "behavior_version_id": plan["behavior_version_id"]},
     )
-    metric = {"name": "x", "reading": "log_odds", "title": "X", "unit": "nats"}
+    metric = {"name": "x", "formula": "d", "title": "X", "unit": "nats"}
     return {
         "/model-versions/{version_id}": plan["model_version_id"],
         "/behavior-versions/{version_id}": plan["behavior_version_id"],
