@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +23,7 @@ from workers.engine.entry import Entry, join_positions, layer_arguments, take_po
 from workers.engine.hooks import narrowed, on_input, on_output
 from workers.engine.neurons import neurons_reader
 from workers.engine.progress import StopCheck, never_stop, stop_if_asked
+from workers.engine.shelves import Shelf
 from workers.engine.subject import Subject
 
 
@@ -92,16 +93,20 @@ class Group:
         return len(self.entry.ids) - self.start
 
 
+Kept = TypeVar("Kept")
+Keeper = list[Kept] | Shelf[Kept]
+
+
 @dataclass(slots=True)
 class Tap:
     """What is kept of every layer for those who ask, as computed there: each field is [layer] over packed rows."""
 
-    resid: list[Tensor] = field(default_factory=list)
-    heads: list[Heads] = field(default_factory=list)
-    z: list[Tensor] = field(default_factory=list)
-    attn_out: list[Tensor] = field(default_factory=list)
-    mlp_out: list[Tensor] = field(default_factory=list)
-    neurons: list[Tensor] | None = None
+    resid: Keeper[Tensor] = field(default_factory=list)
+    heads: Keeper[Heads] = field(default_factory=list)
+    z: Keeper[Tensor] = field(default_factory=list)
+    attn_out: Keeper[Tensor] = field(default_factory=list)
+    mlp_out: Keeper[Tensor] = field(default_factory=list)
+    neurons: Keeper[Tensor] | None = None
     """Kept for those who give a list."""
 
 
@@ -134,6 +139,7 @@ class Flight:
         self._layer = 0
         self._stream = torch.empty(0)
         self._spans: list[_Span] = []
+        self._prefixes: list[Prefix | None] = []
         self._edits: dict[tuple[int, Stage], list[tuple[int, int, Edit]]] = {}
         self._told: list[dict[str, Any]] = []
         if not subject.anatomy.flow.packs:
@@ -145,9 +151,12 @@ class Flight:
                     self._edits.setdefault((edit.layer, edit.stage), []).append((g, r, edit))
 
     @torch.inference_mode()
-    def run(self, *, should_stop: StopCheck = never_stop) -> Float[Tensor, "run tail width"]:
-        """Residual stream after the last layer at the last positions of each run, groups and runs in order."""
-        blocks = self._subject.anatomy.blocks
+    def run(self, *, until: int | None = None, should_stop: StopCheck = never_stop) -> Float[Tensor, "run tail width"]:
+        """Residual stream after the last layer at the last positions of each run, groups and runs in order.
+
+        It is that at the start of layer ``until``, where one is given.
+        """
+        blocks = self._subject.anatomy.blocks[:until]
         joins = [run.joins for group in self._groups for run in group.runs]
         width, like = self._subject.anatomy.width, self._groups[0].runs[0].rows
         hidden = [like.new_empty(0, width) for _ in self._groups]
@@ -162,6 +171,9 @@ class Flight:
     def _enter(self, layer: int, hidden: list[Tensor]) -> Tensor:
         """The packed rows at a layer's start, with those that join there and its edits of the residual stream."""
         self._layer, self._spans = layer, self._spans_of(layer)
+        # Taken before the layer is instrumented: a recording may have to compute them again with the same layer.
+        ahead = layer < self._subject.anatomy.layers
+        self._prefixes = [g.prefixes[layer] if g.start and ahead else None for g in self._groups]
         packed = torch.cat([rows for each in self._board(layer, hidden) for rows in each])
         self._apply(Stage.RESID, packed)
         if self._tap is not None:
@@ -230,7 +242,8 @@ class Flight:
         if self._tap is not None:
             self._tap.heads.append(heads)
         heads = self._edited(heads)
-        parts = [self._attend_span(heads, span) for span in self._spans if span.active]
+        told = zip(self._spans, self._prefixes, strict=True)
+        parts = [self._attend_span(heads, span, prefix) for span, prefix in told if span.active]
         out = torch.cat(parts)
         if self._only_tails:
             wide = out.new_zeros(heads.query.shape[1], *out.shape[1:])
@@ -257,14 +270,14 @@ class Flight:
             shared = edit.head // (out.shape[1] // value.shape[0])
             first = span.first + r * span.group.length
             own = value[shared, first : first + span.group.length]
-            whole = torch.cat((span.group.prefixes[self._layer].value[shared], own)) if span.group.start else own
+            prefix = self._prefixes[g]
+            whole = own if prefix is None else torch.cat((prefix.value[shared], own))
             out[edit.rows.to(out.device) + first, edit.head] = edit.values @ whole[: edit.values.shape[1]]
 
-    def _attend_span(self, heads: Heads, span: _Span) -> Float[Tensor, "row head value_width"]:
+    def _attend_span(self, heads: Heads, span: _Span, prefix: Prefix | None) -> Float[Tensor, "row head value_width"]:
         group, rows = span.group, span.rows
         mine = heads._replace(query=heads.query[:, rows], key=heads.key[:, rows], value=heads.value[:, rows])
-        none_before = Prefix(heads.key[:, :0], heads.value[:, :0])
-        prefix = group.prefixes[self._layer] if group.start else none_before
+        prefix = prefix or Prefix(heads.key[:, :0], heads.value[:, :0])
         mask = group.entry.calls[self._layer].mask[-group.tails if self._only_tails else group.start :]
         return attend_group(mine, prefix, mask.to(heads.key.device), members=span.active)
 
@@ -330,5 +343,5 @@ class Flight:
             packed[place] = edit.put_into(packed[place])
 
 
-def _keep(kept: list[Tensor]) -> Callable[[Tensor], None]:
+def _keep(kept: Keeper[Tensor]) -> Callable[[Tensor], None]:
     return lambda rows: kept.append(rows.clone())

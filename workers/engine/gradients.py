@@ -1,6 +1,6 @@
 """Gradients of the decision value by activations, from runs of the plain model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -68,7 +68,7 @@ def path_gradient(
     return found[0].float().mean(0)
 
 
-def _kept(recording: Recording, stage: Stage) -> list[Float[Tensor, "position width"]]:
+def _kept(recording: Recording, stage: Stage) -> Sequence[Float[Tensor, "position width"]]:
     return {
         Stage.RESID: recording.resid,
         Stage.Z: recording.z,

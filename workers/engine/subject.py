@@ -1,11 +1,12 @@
 """What is traced: a loaded model, its tokenizer, and where its parts are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workers.engine.anatomy import Anatomy
+from workers.engine.shelves import Memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -17,6 +18,8 @@ class Subject:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     anatomy: Anatomy
+    memory: Memory = field(default_factory=Memory.of_this_machine)
+    """For each recording of a prompt."""
 
     @property
     def device(self) -> torch.device:
