@@ -1,8 +1,6 @@
 """A recording that its memory cannot hold gives the same numbers, and the memory is kept to."""
 
 import itertools
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -71,48 +69,3 @@ def test_layers_that_are_computed_again_hold_the_same_bytes_and_edits() -> None:
 def _missing(recording: Recording) -> int:
     shelves = (recording.resid, recording.heads, recording.z, recording.attn_out, recording.mlp_out)
     return sum(not shelf.has(layer) for shelf in shelves if isinstance(shelf, Shelf) for layer in range(len(shelf)))
-
-
-LONG = """
-import resource, sys, torch
-from dataclasses import replace
-from tests.workers.engine.models import SHAPE
-from transformers import LlamaConfig, LlamaForCausalLM
-from workers.engine.loading import subject_of
-from workers.engine.donors import record
-from workers.engine.patching import patch
-from workers.engine.positions import Exchange
-from workers.engine.shelves import Memory
-from audit_service.domain.labels import LabelTokens
-from audit_service.domain.sites import SiteKind
-from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast
-layers, tokens, megabytes = map(int, sys.argv[1:])
-torch.set_num_threads(1)
-torch.manual_seed(0)
-config = LlamaConfig(**{**SHAPE, "num_hidden_layers": layers, "max_position_embeddings": tokens, "vocab_size": 101})
-words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>")))
-subject = replace(subject_of(LlamaForCausalLM(config), words), memory=Memory(device=0, host=megabytes << 20))
-clean = tuple(i % 97 + 3 for i in range(tokens))
-corrupt = (*clean[:-40], 5, *clean[-39:])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-recipient, donor = record(subject, corrupt), record(subject, clean)
-sites = [Exchange(SiteKind.RESID_PRE, layer, None, (tokens - 40,), (tokens - 40,)) for layer in (0, layers // 2)]
-found = patch(subject, recipient, donor, sites, labels=LabelTokens(((3,),), ((4,),)))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10, *found)
-"""
-
-
-def _peak(layers: int, tokens: int, megabytes: int) -> tuple[float, list[str]]:
-    command = [sys.executable, "-c", LONG, *map(str, (layers, tokens, megabytes))]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    peak, *found = done.stdout.split()
-    return float(peak), found
-
-
-def test_deep_models_run_within_their_memory() -> None:
-    """Two recordings of 100 layers and 1,024 tokens take 180 MB where they may be kept."""
-    roomy, found = _peak(100, 1024, 1_000)
-    tight, again = _peak(100, 1024, 10)
-    assert again == found
-    assert roomy - tight > 100
