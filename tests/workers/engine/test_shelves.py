@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import HEAD_KINDS, SiteKind
@@ -69,3 +70,14 @@ def test_layers_that_are_computed_again_hold_the_same_bytes_and_edits() -> None:
 def _missing(recording: Recording) -> int:
     shelves = (recording.resid, recording.heads, recording.z, recording.attn_out, recording.mlp_out)
     return sum(not shelf.has(layer) for shelf in shelves if isinstance(shelf, Shelf) for layer in range(len(shelf)))
+
+
+@pytest.mark.parametrize("host", [0, 10_000, 60_000])
+def test_a_recording_keeps_no_more_than_its_memory_holds(host: int) -> None:
+    recording = record(_small(tiny("llama"), host=host), CLEAN * 6, neurons=True)
+    shelves = [getattr(recording, name) for name in ("resid", "heads", "z", "attn_out", "mlp_out", "neurons")]
+    kept = [shelf[layer] for shelf in shelves for layer in range(len(shelf)) if shelf.has(layer)]
+    tensors = [part for value in kept for part in (value if isinstance(value, tuple) else (value,))]
+    held = sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor))
+    assert held <= host
+    assert held > host / 2 or not host
