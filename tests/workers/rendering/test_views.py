@@ -8,10 +8,10 @@ import pytest
 
 from audit_service.domain.pairs import PairSet
 from audit_service.domain.provenance import Provenance
-from audit_service.domain.results import Outcome
+from audit_service.domain.results import Outcome, VerdictValue
 from audit_service.domain.sentences import CATALOGUE
 from audit_service.errors import InvalidInput
-from tests.workers.rendering.audits import make_evidence
+from tests.workers.rendering.audits import example, make_evidence
 from workers.rendering import numbers
 from workers.rendering.blocks import Cell, EvidenceView, ForestChart, Table
 from workers.rendering.catalogue import LANGUAGES, catalogue, read_catalogue
@@ -176,3 +176,21 @@ def test_the_datasheet_says_how_the_pairs_came_about(evidence: Evidence) -> None
 )
 def test_numbers_look_as_their_unit_asks(value: float, unit: str, text: str) -> None:
     assert numbers.quantity(value, unit) == text
+
+
+def test_a_gap_that_is_significant_and_irrelevant_is_no_failure_in_the_example() -> None:
+    """Each form says what was found, with the placebo flips beside the real ones."""
+    audit = example()
+    apart = audit.behavior.model_copy(update={"threshold": audit.behavior.threshold.model_copy(update={"gap_nats": 2})})
+    wide = audit.judging.model_copy(update={"delta_nats": 1.0})
+    found = make_evidence(audit=audit.model_copy(update={"behavior": apart, "judging": wide}), gap=0.35)
+    judgement = found.judgement
+    for form in judgement.forms:
+        gap = next(row for row in judgement.results if row.key == f"{form.scope}.race.black.gap_nats")
+        assert gap.p_value is not None
+        assert gap.p_value < 0.05
+        assert form.value in {VerdictValue.PASS, VerdictValue.CONCERN}
+        assert form.value is not VerdictValue.FAIL
+    said = {one.values["form"]: one.values for one in judgement.statements if one.id == "disparity.flips"}
+    assert set(said) == {form.scope for form in judgement.forms}
+    assert all("placebo" in values for values in said.values())

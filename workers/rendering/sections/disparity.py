@@ -26,6 +26,8 @@ def disparity(context: Context) -> Section:
     strata = _strata(context)
     if strata:
         blocks += [heading(t("disparity.strata"), "disparity-strata"), strata]
+    metrics = _metrics(context)
+    blocks += [metrics] if metrics else []
     mixed = _mixed(context)
     blocks += [mixed] if mixed else []
     return Section(id="disparity", number="7", title=t("disparity.title"), blocks=tuple(blocks))
@@ -227,6 +229,25 @@ def _strata(context: Context) -> Block | None:
         return None
     labels = ("stratum", "gap_nats", "interval", "clusters")
     return table(t("disparity.strata.table"), _columns(context, labels), rows)
+
+
+def _metrics(context: Context) -> Block | None:
+    """The gap under the plan's other metrics, beside that of the placebo pairs."""
+    book, t = context.book, context.t
+    rows = []
+    for c in context.contrasts:
+        for metric in context.evidence.plan.metrics:
+            key = f"{c.key}.metric.{metric.name}"
+            if key in book:
+                name = text_cell(f"{context.metric(metric.name)} ({metric.unit})")
+                placebo = book.number(f"{c.form}.placebo.metric.{metric.name}")
+                rows.append([*_scope(c), name, book.number(key), book.interval(key), book.p(key), placebo])
+    if not rows:
+        return None
+    labels = ("metric_gap", "interval", "p", "metric_placebo")
+    columns = _columns(context, labels)
+    columns.insert(2, Column(label=t("column.metric"), width="20%"))
+    return table(t("disparity.metrics.table"), columns, rows, note=t("disparity.metrics.note"))
 
 
 def _mixed(context: Context) -> Block | None:
