@@ -6,6 +6,7 @@ from audit_service.border.schemas import Answer
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.datasheets import Datasheet
 from audit_service.domain.plan import Judging, Tracing
+from audit_service.domain.readings import MetricDefinition
 from audit_service.library.catalogue import Entry
 
 
@@ -30,7 +31,8 @@ class LibraryEntryDetail(LibraryEntry):
     """Send it to POST /v1/behavior-versions."""
     tracing: Tracing
     judging: Judging
-    """Tracing and judging that the plan can start from."""
+    metrics: tuple[MetricDefinition, ...]
+    """Tracing, judging and metrics that the plan can start from."""
     file: str
     """The audit file for `audit-service run`, with comments."""
 
@@ -38,4 +40,11 @@ class LibraryEntryDetail(LibraryEntry):
     def whole(cls, entry: Entry) -> Self:
         audit = entry.audit
         content = LibraryEntry.listing(entry).model_dump()
-        return cls(**content, behavior=audit.behavior, tracing=audit.tracing, judging=audit.judging, file=entry.file)
+        return cls(
+            **content,
+            behavior=audit.behavior,
+            tracing=audit.tracing,
+            judging=audit.judging,
+            metrics=audit.definitions(),
+            file=entry.file,
+        )

@@ -18,9 +18,9 @@ from audit_service.library.catalogue import FOLDER, Entry, entries
 WANTED = {
     "loan-denial-race-names", "loan-denial-race-stated", "loan-denial-gender-names", "loan-denial-gender-pronouns",
     "loan-denial-age", "loan-denial-national-origin", "loan-denial-disability", "loan-denial-marital-status",
-    "loan-denial-postal-code", "credit-limit-gender", "adverse-action-tone-race", "collections-race",
-    "mortgage-denial-race", "small-business-loan-gender", "loan-denial-gender-zh", "loan-denial-indigenous-zh",
-    "loan-denial-national-origin-zh", "loan-denial-age-zh", "credit-limit-gender-zh",
+    "loan-denial-postal-code", "credit-limit-gender", "interest-rate-race", "adverse-action-tone-race",
+    "collections-race", "mortgage-denial-race", "small-business-loan-gender", "loan-denial-gender-zh",
+    "loan-denial-indigenous-zh", "loan-denial-national-origin-zh", "loan-denial-age-zh", "credit-limit-gender-zh",
 }  # fmt: skip
 
 each = pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
@@ -37,8 +37,9 @@ def test_its_pairs_keep_the_protocol(entry: Entry) -> None:
     audit = entry.audit
     pairs = generate(audit.behavior).pairs
     findings = lint(behavior=audit.behavior, tracing=audit.tracing, judging=audit.judging, pairs=pairs)
+    told = [found for found in findings if not found.sentence.id.startswith("unseen.")]  # those take a model
     # P016 is a note: the same cues stand in both templates, and the sensitivity by whole cue pairs answers it.
-    assert [(found.rule, found.level) for found in findings] == [("P016", Level.NOTE)] * len(audit.behavior.forms)
+    assert [(found.rule, found.level) for found in told] == [("P016", Level.NOTE)] * len(audit.behavior.forms)
 
 
 @each
@@ -63,6 +64,18 @@ def test_its_answers_are_single_tokens_of_a_real_model(entry: Entry, demo_model:
     labels = entry.audit.behavior.labels
     found = label_tokens(lambda text: tokenizer.encode(text, add_special_tokens=False).ids, labels, unknown=None)
     assert len(found.favorable) == len(labels.favorable)
+
+
+def test_the_interest_rate_is_read_as_a_number() -> None:
+    [audit] = [entry.audit for entry in entries() if entry.name == "interest-rate-race"]
+    answers = audit.behavior.answers
+    amounts = {letter: answer.amount for answer in answers.values() for letter in answer.spellings}
+    for prompt in audit.behavior.templates.values():
+        assert all(f"{letter}: {amount:g} %" in prompt for letter, amount in amounts.items() if letter.isalpha())
+    low, high = audit.behavior.labels.favorable, audit.behavior.labels.unfavorable
+    assert {*low, *high} == set(amounts)
+    assert max(amounts[letter] for letter in low) < min(amounts[letter] for letter in high)
+    assert "expected_amount" in {name for metric in audit.definitions() for name in metric.names()}
 
 
 @each
