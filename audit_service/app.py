@@ -26,9 +26,14 @@ from audit_service.identity.endpoints import router as identity
 from audit_service.identity.limits import Limiter
 from audit_service.library.endpoints import router as library
 from audit_service.metrics.endpoints import router as metrics
+from audit_service.modelimports.endpoints import router as model_imports
+from audit_service.modelimports.endpoints import signed_calls
+from audit_service.notifications.endpoints import router as notifications
 from audit_service.pairsets.endpoints import router as pairsets
 from audit_service.registry.endpoints import router as registry
 from audit_service.reports.endpoints import router as reports
+from audit_service.revalidation.endpoints import router as revalidation
+from audit_service.schedules.endpoints import router as schedules
 from audit_service.settings import Settings, get_settings
 from audit_service.sharing.endpoints import open_calls as shared
 from audit_service.sharing.endpoints import router as sharing
@@ -56,6 +61,10 @@ ROUTERS = (
     approvals,
     sharing,
     identity,
+    model_imports,
+    revalidation,
+    schedules,
+    notifications,
 )
 
 
@@ -100,7 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(
             router, prefix="/v1", dependencies=[Depends(authorise)], responses=problems.responses(401, 403, 429)
         )
-    for router in (open_calls, shared):
+    for router in (open_calls, shared, signed_calls):
         app.include_router(router, prefix="/v1", responses=problems.responses(429))
     app.include_router(health)
     return app

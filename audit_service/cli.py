@@ -1,9 +1,11 @@
 """``audit-service``: the service, and a whole audit from one file."""
 
+import json
 import os
 import signal
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
 from threading import Event
@@ -17,6 +19,7 @@ from audit_service.identity.commands import check_log, organisations, tokens, us
 from audit_service.importing.commands import app as importing
 from audit_service.library.commands import app as library
 from audit_service.logs import configure
+from audit_service.registry.schemas import Dtype
 from audit_service.settings import get_settings
 
 COMMANDS = "audit_service.commands"
@@ -34,6 +37,8 @@ app.add_typer(users, name="users")
 app.add_typer(tokens, name="tokens")
 app.add_typer(organisations, name="organisations")
 app.command("check-log")(check_log)
+CANNOT_TELL = 2
+"""Exit status of a gate that has nothing to judge by."""
 out = Console()
 err = Console(stderr=True)
 
@@ -140,8 +145,82 @@ def run(
             _say(line)
 
 
+@app.command()
+def gate(
+    *,
+    model: Annotated[str, typer.Option(help="A model folder, a registered model's name, or NAME@VERSION.")],
+    behavior: Annotated[str, typer.Option(help="An audit file, or a behavior that was audited on the service.")],
+    baseline: Annotated[
+        str | None, typer.Option(help="The version to compare with: its label, or a folder with an audit file.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name, where --model is a folder.")] = None,
+    junit_file: Annotated[Path | None, typer.Option("--junit", help="Write the checks as a JUnit file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of sentences.")] = False,
+) -> None:
+    """Let a model pass or not: exits with 0 (pass), 1 (fail) or 2 (cannot tell).
+
+    Fails on a shown disparity or concern, and on a shown change for the worse since the baseline.
+    """
+    from audit_service.files import write_whole  # noqa: PLC0415
+    from audit_service.gate.report import junit  # noqa: PLC0415
+    from audit_service.gate.running import Asked, gate  # noqa: PLC0415
+
+    try:
+        report = gate(Asked(model, behavior, baseline, name), console=err)
+        if junit_file is not None:
+            write_whole(junit_file, junit(report))
+    except Cancelled:
+        raise
+    except AuditError as error:
+        _say_error(error)
+        raise typer.Exit(CANNOT_TELL) from error
+    if as_json:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+    else:
+        for line in report.lines():
+            _say(line)
+    raise typer.Exit(report.outcome.exit_code)
+
+
+@app.command()
+def calendar(
+    days: Annotated[int, typer.Option(min=1, max=366, help="How many days ahead.")] = 90,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show what is due, overdue and upcoming on the service."""
+    from audit_service.processes import connected  # noqa: PLC0415
+    from audit_service.schedules.table import shown  # noqa: PLC0415
+
+    with connected(get_settings()) as client:
+        entries = client.calendar(until=datetime.now(UTC) + timedelta(days=days))
+    if as_json:
+        sys.stdout.write(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=2) + "\n")
+    else:
+        out.print(shown(entries))
+
+
+@app.command()
+def watch(
+    folder: Annotated[Path, typer.Argument(help="Folder of NAME/VERSION folders, as the service sees it.")],
+    settle: Annotated[float, typer.Option(min=0, help="Seconds without a change until a version is complete.")] = 30.0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 5.0,
+    dtype: Annotated[Dtype, typer.Option(help="The number format to run the models in.")] = Dtype.FLOAT32,
+) -> None:
+    """Register every model version that is put into a folder, once it is completely there; until Ctrl-C."""
+    from audit_service.processes import connected  # noqa: PLC0415
+    from audit_service.watching import watch  # noqa: PLC0415
+
+    with connected(get_settings()) as client, suppress(KeyboardInterrupt):
+        for line in watch(client, folder, dtype=dtype, settle_s=settle, every_s=every):
+            _say(line)
+
+
 def _say(line: str) -> None:
     out.print(line, highlight=False, soft_wrap=True)
+
+
+def _say_error(error: AuditError) -> None:
+    err.print(f"{error.title}. {error}", style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:
@@ -155,5 +234,5 @@ def main() -> None:
     try:
         app()
     except AuditError as error:
-        err.print(f"{error.title}. {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        _say_error(error)
         sys.exit(130 if isinstance(error, Cancelled) else 1)

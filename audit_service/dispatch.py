@@ -4,6 +4,7 @@ import logging
 from enum import StrEnum
 from functools import cache, partial
 from types import MappingProxyType
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 GPU = "gpu"
 CPU = "cpu"
 REAP_EVERY_S = 10.0
+TICK_EVERY_S = 10.0
+DELIVER_EVERY_S = 5.0
 _ASKED = "broker_asked"
 _UNREACHABLE = (OperationalError, RedisError, OSError)
 
@@ -37,6 +40,16 @@ class Task(StrEnum):
     """(run)"""
     REAP = "audits.reap"
     """() take back the work of workers that died, and send again what was lost."""
+    TICK = "schedules.tick"
+    """() write down what schedules have made due."""
+    REVALIDATE = "schedules.revalidate"
+    """(occurrence) the run of a schedule's occurrence."""
+    DELIVER = "notifications.deliver"
+    """() what is to be told."""
+    IMPORT = "imports.fetch"
+    """(import) a model version of another registry."""
+    POLL = "imports.poll"
+    """() look for new versions in another registry."""
 
 
 QUEUES = MappingProxyType(
@@ -47,6 +60,11 @@ QUEUES = MappingProxyType(
         Task.JUDGE: CPU,
         Task.REPORT: CPU,
         Task.REAP: CPU,
+        Task.TICK: CPU,
+        Task.REVALIDATE: CPU,
+        Task.DELIVER: CPU,
+        Task.IMPORT: CPU,
+        Task.POLL: CPU,
     }
 )
 
@@ -67,9 +85,20 @@ def celery() -> Celery:
         broker_connection_retry_on_startup=True,
         broker_transport_options={"socket_connect_timeout": 3, "socket_timeout": 30},
         task_publish_retry=False,  # a message that is lost is sent again by the reaper, from the tables
-        beat_schedule={"reap": {"task": Task.REAP.value, "schedule": REAP_EVERY_S}},
+        beat_schedule=_beats(),
     )
     return app
+
+
+def _beats() -> dict[str, dict[str, Any]]:
+    """The clock's messages; one that no worker took before the next one comes is of no use."""
+    every = {Task.REAP: REAP_EVERY_S, Task.TICK: TICK_EVERY_S, Task.DELIVER: DELIVER_EVERY_S}
+    if (poll_s := get_settings().mlflow_poll_s) is not None:
+        every[Task.POLL] = poll_s
+    return {
+        task.value: {"task": task.value, "schedule": seconds, "options": {"expires": seconds}}
+        for task, seconds in every.items()
+    }
 
 
 def enqueue(session: WriteSession, task: Task, *ids: str) -> None:

@@ -68,7 +68,7 @@ def run_file(file: Path, *, out_dir: Path, wait: bool, console: Console) -> RunS
         run = _start_or_go_on(client, plan, console)
         if not wait:
             return RunSummary(run=run.id, plan=plan.digest, state=run.state)
-        _wait(client, run, console)
+        wait_for(client, run, console)
         return _fetch(client, run, plan, out_dir=out_dir, name=audit.behavior.name)
 
 
@@ -136,10 +136,15 @@ def _start_or_go_on(client: Client, plan: PlanRecord, console: Console) -> Run:
     if last is None or last.state in TERMINAL:
         return client.start_run(plan.id)
     console.print(f"Run {last.id} of this plan is {last.state}; going on with it", soft_wrap=True)
-    return client.resume(last.id) if last.state in {RunState.PAUSED, RunState.FAILED} else last
+    return resumed(client, last)
 
 
-def _wait(client: Client, run: Run, console: Console) -> None:
+def resumed(client: Client, run: Run) -> Run:
+    """The run on its way again, if it rested."""
+    return client.resume(run.id) if run.state in {RunState.PAUSED, RunState.FAILED} else run
+
+
+def wait_for(client: Client, run: Run, console: Console) -> None:
     """Follow the run to its end; Ctrl-C pauses it first."""
     try:
         ended = follow(client, run.id, console)

@@ -1,8 +1,10 @@
 """The one settings object. Every field can be set by the environment variable AUDIT_<FIELD>."""
 
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import limits
 import platformdirs
@@ -71,6 +73,23 @@ class Settings(BaseSettings):
     timestamp_url: str | None = None
     """Time-stamping authority (RFC 3161) for signatures; none leaves them without a time stamp, and they say so."""
 
+    models_dir: Path | None = None
+    """Where imported models are put, the same place for API and workers; none means in the data directory."""
+    mlflow_uri: str | None = None
+    """An MLflow tracking server whose model registry is followed."""
+    mlflow_webhook_secret: SecretStr | None = None
+    """What its webhooks are signed with; none refuses them."""
+    mlflow_poll_s: float | None = Field(default=None, gt=0)
+    """Look for new versions so often, for a registry that sends no webhooks; none does not look."""
+    mlflow_organisation: str | None = None
+    """Id of the organisation that the registry's models belong to; none means the first one."""
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Private networks that webhooks may be sent into, and by plain HTTP, as a JSON list: ["10.20.0.0/16"]."""
+    smtp_url: SecretStr | None = None
+    """Server for e-mail: smtps://user:password@host:465, or smtp://host:25; none sends no e-mail."""
+    smtp_from: str = "audit-service@localhost"
+    """The sender of e-mail."""
+
     @field_validator("data_dir", "cache_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -94,6 +113,14 @@ class Settings(BaseSettings):
             limits.parse(value)
         except ValueError as error:
             raise ValueError("a rate is written like 10/minute or 1200/hour") from error
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _a_mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(value.get_secret_value()) if value else None
+        if parts and (parts.scheme not in {"smtp", "smtps"} or not parts.hostname):
+            raise ValueError("a mail server is written like smtps://user:password@host:465 or smtp://host:25")
         return value
 
     @field_validator("broker_url")

@@ -33,7 +33,7 @@ def test_every_call_is_documented_with_its_purpose_its_tag_and_its_problems(app:
             assert "503" in call["responses"], path
 
 
-SHOWN_ONCE = {"/v1/sessions", "/v1/tokens", "/v1/runs/{run_id}/shares"}
+SHOWN_ONCE = {"/v1/sessions", "/v1/tokens", "/v1/runs/{run_id}/shares", "/v1/notification-targets"}
 """Their answers hold a secret, which is kept nowhere and so cannot be answered again."""
 
 

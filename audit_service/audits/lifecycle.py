@@ -7,6 +7,7 @@ from audit_service.db.tables import RunRow
 from audit_service.domain.lifecycle import ENDED, EventKind, RunState, check_move
 from audit_service.errors import NotFound
 from audit_service.events import repository as events
+from audit_service.notifications import announce
 
 
 def move(session: WriteSession, run_id: str, to: RunState, *, by: str, reason: str | None = None) -> RunRow:
@@ -21,6 +22,7 @@ def move(session: WriteSession, run_id: str, to: RunState, *, by: str, reason: s
     run.state, run.reason = to, reason
     run.started_at = run.started_at or (now if to is RunState.RUNNING else None)
     run.ended_at = now if to in ENDED else None
+    announce.run_ended(session, run)
     events.append(session, run_id, EventKind.STATE, actor=by, data=event)
     return run
 

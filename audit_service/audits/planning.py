@@ -26,8 +26,12 @@ from audit_service.registry.labels import check_labels
 from audit_service.registry.spans import unequal_spans
 
 
-def make_plan(session: WriteSession, wanted: PlanCreate) -> Ensured[PlanRow]:
+def make_plan(
+    session: WriteSession, wanted: PlanCreate, *, defined: tuple[MetricDefinition, ...] | None = None
+) -> Ensured[PlanRow]:
     """The plan of these terms; the same terms give the plan that is there.
+
+    ``defined`` are its metrics, instead of registered ones.
 
     Raises:
         InvalidInput: its parts do not fit each other.
@@ -45,7 +49,7 @@ def make_plan(session: WriteSession, wanted: PlanCreate) -> Ensured[PlanRow]:
         pair_set,
         tracing=wanted.tracing,
         judging=wanted.judging,
-        metrics=_metrics(session, wanted),
+        metrics=_metrics(session, wanted) if defined is None else defined,
         unequal_spans=unequal_spans(Path(model.path), pair_set.pairs),
     )
     locks.hold(session, f"plan/{terms.digest}")

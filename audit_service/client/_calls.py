@@ -4,6 +4,7 @@ import hashlib
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from datetime import datetime
 from typing import TypeVar
 
 import httpx
@@ -29,9 +30,14 @@ from audit_service.identity.permissions import Role
 from audit_service.identity.schemas import Me, NewToken, Token, TokenCreate, User
 from audit_service.library.schemas import LibraryEntry, LibraryEntryDetail
 from audit_service.metrics.schemas import MetricVersion
+from audit_service.modelimports.schemas import Import, ImportCreate
+from audit_service.notifications.schemas import Message, NewTarget, TargetCreate
+from audit_service.notifications.topics import MessageState
 from audit_service.pairsets.schemas import PairSet, PairSetGenerate, PreviewCreate, PreviewRecord
 from audit_service.registry.schemas import ModelVersion, ModelVersionCreate
 from audit_service.reports.schemas import Bundle, Report, ReportFormat
+from audit_service.revalidation.schemas import AcceptedRun, Revalidation, RevalidationCreate
+from audit_service.schedules.schemas import Entry, Schedule, ScheduleCreate
 from audit_service.sharing.schemas import NewShare, Share, ShareCreate
 
 A = TypeVar("A", bound=BaseModel)
@@ -120,6 +126,68 @@ class Calls:
     @call
     async def plan(self, plan_id: str) -> PlanRecord:
         return await self._get(f"/v1/plans/{plan_id}", PlanRecord)
+
+    @stream
+    async def accepted_runs(
+        self, *, model: str | None = None, behavior: str | None = None
+    ) -> AsyncGenerator[AcceptedRun, None]:
+        """Runs whose verdict was accepted, the one submitted last first; pages are fetched as they are reached."""
+        async for accepted in self._all("/v1/accepted-runs", AcceptedRun, model=model, behavior=behavior):
+            yield accepted
+
+    @call
+    async def revalidate(self, wanted: RevalidationCreate) -> Revalidation:
+        """Repeat a completed run's plan on another version, and compare."""
+        return await self._create("/v1/revalidations", wanted, Revalidation)
+
+    @call
+    async def revalidation(self, run_id: str) -> Revalidation:
+        """What the run repeats, and what changed since."""
+        return await self._get(f"/v1/runs/{run_id}/revalidation", Revalidation)
+
+    @stream
+    async def revalidations(self, *, earlier_run_id: str | None = None) -> AsyncGenerator[Revalidation, None]:
+        """Runs that repeat another, newest first; pages are fetched as they are reached."""
+        async for one in self._all("/v1/revalidations", Revalidation, earlier_run_id=earlier_run_id):
+            yield one
+
+    @call
+    async def make_schedule(self, wanted: ScheduleCreate) -> Schedule:
+        return await self._create("/v1/schedules", wanted, Schedule)
+
+    @stream
+    async def schedules(self) -> AsyncGenerator[Schedule, None]:
+        """The schedules, newest first; pages are fetched as they are reached."""
+        async for schedule in self._all("/v1/schedules", Schedule):
+            yield schedule
+
+    @call
+    async def calendar(self, *, since: datetime | None = None, until: datetime | None = None) -> list[Entry]:
+        """What came, is due, overdue and upcoming, by due time."""
+        span = {name: at.isoformat() for name, at in (("since", since), ("until", until)) if at is not None}
+        answer = await self._sender.ask("GET", "/v1/schedules/calendar", params=span)
+        return TypeAdapter(list[Entry]).validate_json(answer.content)
+
+    @call
+    async def add_notification_target(self, wanted: TargetCreate) -> NewTarget:
+        return await self._create("/v1/notification-targets", wanted, NewTarget)
+
+    @stream
+    async def notifications(self, *, state: MessageState | None = None) -> AsyncGenerator[Message, None]:
+        """What was told or is to be told, newest first; pages are fetched as they are reached."""
+        async for message in self._all("/v1/notifications", Message, state=state):
+            yield message
+
+    @call
+    async def import_model(self, wanted: ImportCreate) -> Import:
+        """Fetch a registered model version from MLflow and register it."""
+        return await self._create("/v1/model-imports", wanted, Import)
+
+    @stream
+    async def model_imports(self) -> AsyncGenerator[Import, None]:
+        """What was asked for from MLflow, newest first; pages are fetched as they are reached."""
+        async for one in self._all("/v1/model-imports", Import):
+            yield one
 
     @call
     async def start_run(self, plan_id: str) -> Run:

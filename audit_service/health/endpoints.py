@@ -1,5 +1,6 @@
 """/healthz, /readyz and /metrics."""
 
+from datetime import UTC, datetime
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
@@ -13,6 +14,7 @@ from audit_service.db.migrating import check_current
 from audit_service.db.tables import RunRow
 from audit_service.domain.lifecycle import RunState
 from audit_service.problems import responses
+from audit_service.schedules import service as schedules
 
 router = APIRouter(tags=["health"])
 
@@ -53,9 +55,15 @@ def show_metrics(request: Request, handle: Handle) -> Response:
     return Response(content, media_type=CONTENT_TYPE_LATEST)
 
 
+class Readiness(Health):
+    overdue_schedules: int
+    """Of all organisations: audits that were due and are not completed. The service is ready nevertheless."""
+
+
 @router.get("/readyz", responses=responses(503))
-def is_ready(database: Handle) -> Health:
+def is_ready(database: Handle) -> Readiness:
     """Database, migrations and broker are as they must be. Send no requests while this fails."""
     check_current(database.engine)
     dispatch.waiting(dispatch.CPU)
-    return Health()
+    with database.reading() as session:
+        return Readiness(overdue_schedules=schedules.overdue(session, now=datetime.now(UTC)))

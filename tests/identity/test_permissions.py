@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import func
 
 from audit_service.db.handles import Database
+from audit_service.db.tables import MessageRow, OccurrenceRow, TargetRow
 from audit_service.domain.plan import Plan
+from audit_service.domain.schedules import OccurrenceKind
 from audit_service.identity import bootstrap
 from audit_service.identity.permissions import NEEDS, ROLES, Permission, Role
+from audit_service.notifications.topics import TargetKind
 from tests.findings.made import KEY, add_findings
 from tests.identity.made import add_user, issue
 from tests.service import Audit, bearer
@@ -24,6 +28,7 @@ OPEN = {
     "is_alive",
     "is_ready",
     "show_metrics",
+    "receive_mlflow_event",
     "open_share",
     "download_shared_bundle",
     "download_shared_report",
@@ -74,7 +79,21 @@ def things(audit: Audit, database: Database, api: TestClient) -> dict[str, str]:
         {"model_version_id": plan["model_version_id"], "behavior_version_id": plan["behavior_version_id"]},
     )
     metric = {"name": "x", "formula": "d", "title": "X", "unit": "nats"}
+    schedule = audit.create("schedules", {"name": "s", "model": "tiny", "behavior": "loan-denial-race"})
+    with database.writing() as session:
+        occurrence = OccurrenceRow(
+            schedule_id=schedule["id"], key="k", kind=OccurrenceKind.TIME, nominal_at=func.now(), due_at=func.now()
+        )
+        target = TargetRow(kind=TargetKind.WEBHOOK, address="https://x", topics=[], secret="s", created_by="x")
+        session.add_all([occurrence, target])
+        session.flush()
+        message = MessageRow(target_id=target.id, topic="test", subject="s", body="{}")
+        session.add(message)
+        session.flush()
+        rows = {"occurrence_id": occurrence.id, "target_id": target.id, "message_id": message.id}
     return {
+        **rows,
+        "schedule_id": schedule["id"],
         "/model-versions/{version_id}": plan["model_version_id"],
         "/behavior-versions/{version_id}": plan["behavior_version_id"],
         "pair_set_id": plan["pair_set_id"],

@@ -42,9 +42,10 @@ def environment(data_dir: Path) -> dict[str, str]:
 
 
 @contextmanager
-def up(data_dir: Path) -> Iterator[Machine]:
+def up(data_dir: Path, **settings: str) -> Iterator[Machine]:
+    """``settings`` are further environment variables."""
     log = data_dir / "up.log"
-    started = start([*COMMAND, "up"], log=log, env=environment(data_dir))
+    started = start([*COMMAND, "up"], log=log, env=environment(data_dir) | settings)
     try:
         assert wait_until(lambda: "Ctrl-C" in started.output() or started.failed(), seconds=120)
         address = running(Settings(data_dir=data_dir))

@@ -70,6 +70,11 @@ class Signing(Frozen):
     timestamped: bool
 
 
+def document_id(*, plan_digest: str, run_id: str) -> str:
+    """The name of a run's document."""
+    return f"AE-{plan_digest[:6].upper()}-{run_id.replace('-', '')[:8].upper()}"
+
+
 class Evidence(Frozen):
     """Everything that one report says, and enough to say it again: the views are made of nothing else."""
 
@@ -99,7 +104,7 @@ class Evidence(Frozen):
     @property
     def document_id(self) -> str:
         """Follows from plan and run, so that the same run has the same document."""
-        return f"AE-{self.plan.digest[:6].upper()}-{self.run.id.replace('-', '')[:8].upper()}"
+        return document_id(plan_digest=self.plan.digest, run_id=self.run.id)
 
     @property
     def edition(self) -> int:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +13,19 @@ from audit_service.approvals import service as approvals
 from audit_service.audits import lifecycle
 from audit_service.db.base import new_id
 from audit_service.db.handles import ReadSession
-from audit_service.db.tables import BundleRow, EventRow, ModelVersionRow, ReportRow, RunRow, VerdictRow
+from audit_service.db.tables import (
+    BehaviorVersionRow,
+    BundleRow,
+    EventRow,
+    ModelVersionRow,
+    ReportRow,
+    RunRow,
+    ScheduleRow,
+    VerdictRow,
+)
 from audit_service.dispatch import Task
 from audit_service.domain.approvals import ACCEPTING
+from audit_service.domain.comparison import Comparison, Currency, EarlierRun
 from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.domain.manifest import digest
 from audit_service.domain.pairs import PairSet
@@ -24,13 +34,15 @@ from audit_service.domain.trace import Measured
 from audit_service.errors import InvalidModel, ModelChanged
 from audit_service.registry.inspection import verify_unchanged
 from audit_service.reports.repository import bundles, reports, split
+from audit_service.revalidation import repository as revalidations
+from audit_service.schedules.standing import next_due
 from audit_service.settings import get_settings
 from workers.cells import RunCells, load
 from workers.engine.loading import load_tokenizer
 from workers.engine.tokens import encode_pair
 from workers.rendering.bundle import make_bundle
 from workers.rendering.evidence import Edition as Issued
-from workers.rendering.evidence import EventRecord, Evidence, RunFacts, ShardRecord
+from workers.rendering.evidence import EventRecord, Evidence, RunFacts, ShardRecord, document_id
 from workers.rendering.keys import AnyKey, SigningKey, TokenKey
 from workers.rendering.report import Report, make_report
 from workers.runtime import Runtime, runtime
@@ -117,7 +129,40 @@ def gather(session: ReadSession, run_id: str, cells: RunCells) -> Evidence:
         approvals=tuple(approvals.decisions(recorded)),
         acceptances=tuple(row.acceptance for row in recorded if row.acceptance and row.state in ACCEPTING),
         editions=tuple(_editions(session, run_id)),
+        comparison=_comparison(session, run_id),
+        currency=Currency(due=_next_due(session, run)),
     )
+
+
+def _comparison(session: ReadSession, run_id: str) -> Comparison | None:
+    """With the accepted run that this one repeats; one that nobody stands for is not told."""
+    repeated = revalidations.of_run(session, run_id)
+    if repeated is None or repeated.drift is None:
+        return None
+    if not revalidations.is_accepted(session, repeated.earlier_run_id):
+        return None
+    accepted = repeated.earlier_run
+    verdict = session.scalars(select(VerdictRow).where(VerdictRow.run_id == accepted.id)).one()
+    plan = accepted.plan.content
+    earlier = EarlierRun(
+        run_id=accepted.id,
+        document_id=document_id(plan_digest=plan.digest, run_id=accepted.id),
+        plan_digest=plan.digest,
+        pair_set_digest=plan.pair_set.digest,
+        model=plan.model,
+        ended_at=_judged_at(_events(session, accepted.id)),
+        verdict=verdict.value,
+    )
+    return Comparison(earlier=earlier, drift=repeated.drift)
+
+
+def _next_due(session: ReadSession, run: RunRow) -> datetime | None:
+    """When a schedule makes the audit of this behavior on this model due again."""
+    model = session.get_one(ModelVersionRow, run.plan.model_version_id).model_id
+    behavior = session.get_one(BehaviorVersionRow, run.plan.behavior_version_id).behavior_id
+    query = select(ScheduleRow).where(ScheduleRow.model_id == model, ScheduleRow.behavior_id == behavior)
+    now = datetime.now(UTC)
+    return min(filter(None, (next_due(schedule, now) for schedule in session.scalars(query))), default=None)
 
 
 def cue_tokens(model: Path, pair_set: PairSet) -> dict[str, int]:

@@ -1,0 +1,1 @@
+"""Model versions that come from another registry."""

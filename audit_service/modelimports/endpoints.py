@@ -1,0 +1,68 @@
+"""/v1/model-imports, and the door for MLflow's webhooks."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request
+
+from audit_service.border.handle import AppSettings, Handle
+from audit_service.border.idempotency import Idempotent
+from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.schemas import Body
+from audit_service.border.transactions import Actor, Reading, Writing
+from audit_service.db.tables import ImportRow
+from audit_service.errors import Unauthenticated
+from audit_service.identity.bootstrap import FIRST_ORGANISATION
+from audit_service.modelimports import service
+from audit_service.modelimports.schemas import Import, ImportCreate, Received
+from audit_service.modelimports.signatures import check_mlflow
+from audit_service.problems import WITH_BODY, responses
+
+router = APIRouter(tags=["models"])
+signed_calls = APIRouter(tags=["models"])
+"""What needs no token: a signature says who asks."""
+
+
+@router.post("/model-imports", status_code=201, responses=responses(*WITH_BODY, 409, existing=Import))
+def import_model_version(body: Body[ImportCreate], session: Writing, actor: Actor, once: Idempotent) -> Import:
+    """Fetch a registered model version from MLflow and register it here, by a worker.
+
+    Later versions of the model follow by themselves, when MLflow's webhook tells of them or when they are found.
+    """
+    return once.answer(session, Import, lambda: service.ask(session, body, by=actor))
+
+
+@router.get("/model-imports")
+def list_model_imports(session: Reading, paging: ById) -> Page[Import]:
+    """What was asked for, newest first."""
+    return newest_first(session, service.imports(), paging, key=ImportRow.id).page(Import)
+
+
+async def _signed(
+    request: Request,
+    settings: AppSettings,
+    signature: Annotated[str, Header(alias="X-MLflow-Signature", max_length=200)] = "",
+    delivery_id: Annotated[str, Header(alias="X-MLflow-Delivery-Id", max_length=200)] = "",
+    timestamp: Annotated[str, Header(alias="X-MLflow-Timestamp", max_length=20)] = "",
+) -> bytes:
+    """The body, once its signature was found to be MLflow's."""
+    if settings.mlflow_webhook_secret is None:
+        raise Unauthenticated("No webhooks are expected.", remedy="Set AUDIT_MLFLOW_WEBHOOK_SECRET.")
+    body = await request.body()
+    check_mlflow(
+        settings.mlflow_webhook_secret.get_secret_value(),
+        signature=signature,
+        delivery_id=delivery_id,
+        timestamp=timestamp,
+        body=body,
+        now=time.time(),
+    )
+    return body
+
+
+@signed_calls.post("/mlflow/events", responses=responses(*WITH_BODY, 401, 409))
+def receive_mlflow_event(body: Annotated[bytes, Depends(_signed)], handle: Handle, settings: AppSettings) -> Received:
+    """What MLflow's registry webhooks are sent to. New versions of registered models are imported."""
+    with handle.acting_for(settings.mlflow_organisation or FIRST_ORGANISATION).writing() as session:
+        row = service.received(session, body)
+        return Received(imported=None if row is None else Import.of(row))

@@ -1,0 +1,1 @@
+"""Accepted runs, and their repetition on other versions of the model."""

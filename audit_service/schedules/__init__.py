@@ -1,0 +1,1 @@
+"""When which audit is due again."""

@@ -1,0 +1,88 @@
+"""/v1/schedules, their occurrences and the calendar."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
+
+from audit_service.border.idempotency import Idempotent
+from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.schemas import Body, Uuid
+from audit_service.border.transactions import Actor, Reading, Writing
+from audit_service.db.base import Ensured
+from audit_service.db.handles import ReadSession
+from audit_service.db.tables import OccurrenceRow, ScheduleRow
+from audit_service.problems import WITH_BODY, responses
+from audit_service.schedules import repository, service
+from audit_service.schedules.schemas import Entry, Occurrence, Schedule, ScheduleCreate
+
+router = APIRouter(tags=["schedules"])
+
+_Since = Annotated[AwareDatetime | None, Query(description="Thirty days ago if left out.")]
+_Until = Annotated[AwareDatetime | None, Query(description="Ninety days from now if left out.")]
+
+
+def _shown(session: ReadSession, row: ScheduleRow) -> Schedule:
+    [shown] = service.shown(session, [row], now=datetime.now(UTC))
+    return shown
+
+
+@router.post("/schedules", status_code=201, responses=responses(*WITH_BODY, 404, 409, existing=Schedule))
+def make_schedule(body: Body[ScheduleCreate], session: Writing, actor: Actor, once: Idempotent) -> Schedule:
+    """Let the accepted audit of a behavior on a model be repeated at given times, on every new version, or both.
+
+    The same terms under the same name give the schedule that is there (200).
+    """
+
+    def make() -> Ensured[Schedule]:
+        made = service.make(session, body, by=actor, now=datetime.now(UTC))
+        return Ensured(_shown(session, made.row), made.is_new)
+
+    return once.answer(session, Schedule, make)
+
+
+@router.get("/schedules")
+def list_schedules(session: Reading, paging: ById) -> Page[Schedule]:
+    """The schedules with what is due next and since when they are overdue, newest first."""
+    found = newest_first(session, repository.schedules(), paging, key=ScheduleRow.id)
+    return Page(items=service.shown(session, found.rows, now=datetime.now(UTC)), next=found.next)
+
+
+@router.get("/schedules/calendar")
+def show_calendar(session: Reading, since: _Since = None, until: _Until = None) -> list[Entry]:
+    """What came, what is due, overdue and upcoming, by due time; at most 400 days."""
+    now = datetime.now(UTC)
+    first = since or now - timedelta(days=30)
+    return service.calendar(session, since=first, until=until or now + timedelta(days=90), now=now)
+
+
+@router.get("/schedules/{schedule_id}", responses=responses(404))
+def get_schedule(schedule_id: Uuid, session: Reading) -> Schedule:
+    """One schedule."""
+    return _shown(session, service.schedule(session, schedule_id))
+
+
+@router.post("/schedules/{schedule_id}/pause", responses=responses(404))
+def pause_schedule(schedule_id: Uuid, session: Writing) -> Schedule:
+    """Start nothing of it until it is resumed. Its times still come, and are overdue."""
+    return _shown(session, service.pause(session, schedule_id))
+
+
+@router.post("/schedules/{schedule_id}/resume", responses=responses(404))
+def resume_schedule(schedule_id: Uuid, session: Writing) -> Schedule:
+    """Go on from now; what came meanwhile is not caught up."""
+    return _shown(session, service.resume(session, schedule_id, now=datetime.now(UTC)))
+
+
+@router.get("/schedules/{schedule_id}/occurrences", responses=responses(404))
+def list_occurrences(schedule_id: Uuid, session: Reading, paging: ById) -> Page[Occurrence]:
+    """The times that came and the new versions, newest first."""
+    query = repository.occurrences(service.schedule(session, schedule_id).id)
+    return newest_first(session, query, paging, key=OccurrenceRow.id).page(Occurrence)
+
+
+@router.post("/occurrences/{occurrence_id}/retry", responses=responses(404, 409))
+def retry_occurrence(occurrence_id: Uuid, session: Writing) -> Occurrence:
+    """Try again to start what was refused."""
+    return Occurrence.of(service.retry(session, occurrence_id, now=datetime.now(UTC)))

@@ -1,0 +1,191 @@
+"""Schedules: making them, resting them, the calendar, and starting what is due."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from audit_service import dispatch
+from audit_service.db import locks
+from audit_service.db.base import Ensured
+from audit_service.db.handles import ReadSession, WriteSession
+from audit_service.db.tables import OccurrenceRow, ScheduleRow
+from audit_service.domain.schedules import OccurrenceState
+from audit_service.errors import Conflict, InvalidInput, NotFound
+from audit_service.notifications import service as notifications
+from audit_service.notifications.topics import Topic
+from audit_service.registry import service as registry
+from audit_service.revalidation import repository as revalidations
+from audit_service.revalidation import service as revalidation
+from audit_service.schedules import repository, standing
+from audit_service.schedules.schemas import Entry, Schedule, ScheduleCreate
+
+LONGEST_DAYS = 400
+"""Of a calendar."""
+
+
+def make(session: WriteSession, wanted: ScheduleCreate, *, by: str, now: datetime) -> Ensured[ScheduleRow]:
+    """A schedule that begins now; the same terms under the same name give the one that is there.
+
+    Raises:
+        NotFound: there is no such model or behavior.
+        Conflict: the name stands for other terms.
+    """
+    model = repository.model_named(session, wanted.model)
+    behavior = repository.behavior_named(session, wanted.behavior)
+    if model is None or behavior is None:
+        missing = f"model {wanted.model!r}" if model is None else f"behavior {wanted.behavior!r}"
+        raise NotFound(f"There is no {missing}.", remedy="Register it, audit it, and accept a run first.")
+    locks.hold(session, f"schedule/{wanted.name}")
+    terms = {
+        "model_id": model.id,
+        "behavior_id": behavior.id,
+        "rule": wanted.rule,
+        "on_new_version": wanted.on_new_version,
+        "grace_hours": wanted.grace_hours,
+    }
+    if (present := repository.named(session, wanted.name)) is not None:
+        if any(getattr(present, name) != value for name, value in terms.items()):
+            raise Conflict(f"The schedule {wanted.name!r} has other terms.", remedy="Take another name.")
+        return Ensured(present, is_new=False)
+    row = ScheduleRow(name=wanted.name, cursor=now, watching_since=now, created_by=by, **terms)
+    row.model, row.behavior = model, behavior
+    session.add(row)
+    session.flush()
+    return Ensured(row, is_new=True)
+
+
+def schedule(session: ReadSession, schedule_id: str) -> ScheduleRow:
+    if (row := session.get(ScheduleRow, schedule_id)) is None:
+        raise NotFound(f"There is no schedule {schedule_id}.", remedy="List them with GET /v1/schedules.")
+    return row
+
+
+def shown(session: ReadSession, rows: Sequence[ScheduleRow], *, now: datetime) -> list[Schedule]:
+    """Schedules with how they stand now."""
+    newest = repository.newest(session, rows)
+    return [
+        Schedule(
+            id=row.id,
+            name=row.name,
+            model=row.model.name,
+            behavior=row.behavior.name,
+            rule=row.rule,
+            on_new_version=row.on_new_version,
+            grace_hours=row.grace_hours,
+            paused=row.paused,
+            next_due=standing.next_due(row, now),
+            overdue_since=standing.overdue_since(row, newest.get(row.id), now),
+            created_by=row.created_by,
+            created_at=row.created_at,
+        )
+        for row in rows
+    ]
+
+
+def overdue(session: ReadSession, *, now: datetime) -> int:
+    """How many schedules are overdue."""
+    rows = session.scalars(repository.schedules()).all()
+    newest = repository.newest(session, rows)
+    return sum(standing.overdue_since(row, newest.get(row.id), now) is not None for row in rows)
+
+
+def pause(session: WriteSession, schedule_id: str) -> ScheduleRow:
+    """Let it rest: nothing of it is started until it is resumed. Its times still count as overdue."""
+    row = _held(session, schedule_id)
+    row.paused = True
+    return row
+
+
+def resume(session: WriteSession, schedule_id: str, *, now: datetime) -> ScheduleRow:
+    """Go on from now. What came while it rested is not caught up: somebody wanted it not to be done."""
+    row = _held(session, schedule_id)
+    if row.paused:
+        row.paused, row.cursor, row.watching_since = False, now, now
+    return row
+
+
+def _held(session: WriteSession, schedule_id: str) -> ScheduleRow:
+    found = schedule(session, schedule_id)
+    session.refresh(found, with_for_update={"of": ScheduleRow})
+    return found
+
+
+def calendar(session: ReadSession, *, since: datetime, until: datetime, now: datetime) -> list[Entry]:
+    """What came and what will come, by due time.
+
+    Raises InvalidInput for a span that is empty or too long.
+    """
+    if not 0 <= (until - since).days <= LONGEST_DAYS or until < since:
+        raise InvalidInput(
+            f"The calendar shows at most {LONGEST_DAYS} days.", remedy="Let `until` follow `since` within that."
+        )
+    rows = {row.id: row for row in session.scalars(repository.schedules())}
+    latest = {row.id for row in repository.newest(session, list(rows.values())).values()}
+    entries = [
+        standing.came(row, rows[row.schedule_id], latest=row.id in latest, now=now)
+        for row in repository.between(session, since, until)
+    ]
+    entries += [entry for row in rows.values() for entry in standing.to_come(row, since, until, now)]
+    return sorted(entries, key=lambda entry: (entry.due_at, entry.schedule))
+
+
+def start(session: WriteSession, occurrence_id: str) -> None:
+    """Start the run that is due, unless it was started or somebody is at it.
+
+    Raises:
+        Conflict: no run was accepted that could be repeated.
+        AuditError: the plan cannot be made for the version; see ``revalidation.service.repeat``.
+    """
+    if (occurrence := repository.taken(session, occurrence_id)) is None:
+        return
+    due = schedule(session, occurrence.schedule_id)
+    accepted = revalidations.accepted_last(session, model=due.model.name, behavior=due.behavior.name)
+    if accepted is None:
+        raise Conflict(
+            f"No run of {due.behavior.name} on {due.model.name} was accepted, so there is nothing to repeat.",
+            remedy="Audit a version, accept the run, then retry the occurrence.",
+        )
+    version = (
+        registry.version(session, occurrence.model_version_id)
+        if occurrence.model_version_id
+        else revalidations.newest_version(session, due.model_id)
+    )
+    assert version is not None  # noqa: S101 - the accepted run has one
+    made = revalidation.repeat(session, accepted, version, by=f"schedule:{due.name}")
+    occurrence.state, occurrence.run_id = OccurrenceState.STARTED, made.run_id
+
+
+def refuse(session: WriteSession, occurrence_id: str, *, reason: str) -> None:
+    """Write down why no run could be started, and tell it."""
+    if (occurrence := repository.taken(session, occurrence_id)) is None:
+        return
+    occurrence.state, occurrence.reason = OccurrenceState.REFUSED, reason
+    due = schedule(session, occurrence.schedule_id)
+    notifications.publish(
+        session,
+        Topic.REVALIDATION_FAILED,
+        subject=f"Could not be started: {due.name}",
+        data={
+            "schedule": due.name,
+            "model": due.model.name,
+            "behavior": due.behavior.name,
+            "due": occurrence.due_at.isoformat(),
+            "reason": reason,
+        },
+    )
+
+
+def retry(session: WriteSession, occurrence_id: str, *, now: datetime) -> OccurrenceRow:
+    """Try again to start what was refused.
+
+    Raises:
+        NotFound, Conflict: there is no such occurrence, or it was not refused.
+        BrokerDown: nobody can be asked.
+    """
+    row = session.get(OccurrenceRow, occurrence_id, with_for_update=True)
+    if row is None:
+        raise NotFound(f"There is no occurrence {occurrence_id}.", remedy="List a schedule's occurrences.")
+    if row.state is not OccurrenceState.REFUSED:
+        raise Conflict(f"The occurrence is {row.state}.", remedy="Only one that was refused is tried again.")
+    row.state, row.reason, row.asked_at = OccurrenceState.DUE, None, now
+    dispatch.enqueue(session, dispatch.Task.REVALIDATE, row.id)
+    return row

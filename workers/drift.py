@@ -1,0 +1,26 @@
+"""What a run that repeats an earlier one changed, from the stored cells of both."""
+
+from audit_service.db.handles import ReadSession
+from audit_service.domain.drift import Drift, Run, compare
+from audit_service.domain.plan import Corruption
+from audit_service.revalidation import repository
+from workers.cells import RunCells, load, require_untouched
+
+
+def drift_of(session: ReadSession, run_id: str, cells: RunCells) -> Drift | None:
+    """The comparison with the earlier run; None for a run that repeats none.
+
+    Raises ControlFailed if the earlier run's cells are not those that were measured.
+    """
+    if (repeated := repository.of_run(session, run_id)) is None:
+        return None
+    earlier = load(session, repeated.earlier_run_id)
+    require_untouched(earlier)
+    return compare(earlier.plan, accepted=_run(earlier), new=_run(cells))
+
+
+def _run(cells: RunCells) -> Run:
+    """The decisions and the effects of single layers under the pairs' own exchange: measured in every run."""
+    tables = cells.tables()
+    alone = [table for table in tables.effects if table.corruption is Corruption.PAIR and table.width == 1]
+    return Run(tables.decisions, alone)
