@@ -43,7 +43,9 @@ class Job(NamedTuple):
 
 
 def write(jobs: list[Job], file: Path) -> None:
-    file.write_text(json.dumps(jobs))
+    """Write jobs of whole exchanges: peers are asked for nothing else."""
+    assert all(cell.is_whole for job in jobs for cell in job.cells)
+    file.write_text(json.dumps([(*job[:-1], [cell[:5] for cell in job.cells]) for job in jobs]))
 
 
 def read(file: Path) -> list[Job]:
