@@ -78,9 +78,10 @@ def trace(
 ) -> None:
     """Patch one pair of texts at every layer and token, and write the patched decision values.
 
-    The file holds, for each site kind, an array of decision values in nats ([layer, position]; [layer, head] for head
-    sites, which are exchanged at all positions), `cells` for those named with --at, the unpatched values `clean` and
-    `corrupt`, and the token ids. Stopped with Ctrl-C, the same command goes on where it was.
+    The file holds, for each site kind, an array of decision values in nats: a row a layer, a column a position, or a
+    head, exchanged at all positions or at each segment of --positions. Beside them stand `cells` for those named with
+    --at, the unpatched values `clean` and `corrupt`, and the token ids. Stopped with Ctrl-C, the same command goes on
+    where it was.
     """
     options = {name: str(given) for name, given in locals().items() if name not in {"out", "picture"}}
     # Importing torch and transformers takes seconds that no other command should pay.

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
 from audit_service.domain.labels import LabelTokens
+from audit_service.errors import InvalidTrace
 from workers.engine.answers import unpatched
 from workers.engine.attribution import Estimator, attribute
 from workers.engine.donors import Recording
@@ -71,8 +72,16 @@ def drawn_from(rest: NDArray[np.intp], sample: int, seed: int) -> NDArray[np.int
 def missed_at_most(effects: NDArray[np.floating[Any]], *, total: int, threshold: float, alpha: float) -> int:
     """Bound how many of the ``total`` from which a sample was drawn, but outside it, reach the threshold.
 
-    ``effects`` are those of the sample; where it is everything, nothing was missed.
+    ``effects`` are those of the sample; where it is everything, nothing was missed. InvalidTrace for effects that are
+    no finite numbers, of which nobody can say whether they reach it.
     """
+    if not np.isfinite(effects).all():
+        raise InvalidTrace(
+            "effects in the sample are not finite numbers, so what was missed cannot be bounded",
+            remedy="load the model in float32, or check its weights",
+        )
+    if not total:
+        return 0
     seen = int((np.abs(effects) >= threshold).sum())
     return largest_count(total=total, drawn=len(effects), seen=seen, alpha=alpha) - seen
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -77,7 +78,8 @@ def _plain_forward(subject: Subject, clean: Recording, labels: LabelTokens) -> f
     whole = torch.stack([_plain_log_p(subject, clean.entry.ids, label) for label in labels.sequences])
     split = len(labels.favorable)
     d = whole[:split].logsumexp(0) - whole[split:].logsumexp(0)
-    return max(apart, float((unpatched(subject, [clean], labels) - d).abs()))
+    # np.maximum keeps what is no number, where max() may drop it; such a control does not pass.
+    return float(np.maximum(apart, float((unpatched(subject, [clean], labels) - d).abs())))
 
 
 @torch.inference_mode()

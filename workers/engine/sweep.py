@@ -71,8 +71,8 @@ def _spans(length: int, before: int, after: int) -> dict[str, tuple[int, ...]]:
 def map_of(subject: Subject, kind: SiteKind, asked: Asked, *, segments: Sequence[str] | None, window: int) -> Map:
     """All layers (windows of layers) of a kind against its positions, or its heads.
 
-    ``segments`` are the columns, each token if there are none; heads are exchanged at the one segment that is given, at
-    all positions if there is none. Raises InvalidTrace for prompts without counterparts and windows without layers.
+    ``segments`` are the columns, each token if there are none; heads are exchanged at each of them, at all
+    positions if there are none. Raises InvalidTrace for prompts without counterparts and windows without layers.
     """
     layers = subject.anatomy.layers
     if not 1 <= window <= layers:
@@ -92,8 +92,9 @@ def _columns(
     subject: Subject, kind: SiteKind, asked: Asked, segments: Sequence[str] | None
 ) -> Iterator[tuple[str, tuple[int | None, str]]]:
     if kind in HEAD_KINDS:
-        where = (segments or [ALL])[0]
-        yield from ((f"head {head}", (head, where)) for head in range(heads_of(subject.anatomy, kind)))
+        for where in segments or [ALL]:
+            named = "" if segments is None or len(segments) == 1 else f" {where}"
+            yield from ((f"head {head}{named}", (head, where)) for head in range(heads_of(subject.anatomy, kind)))
     elif segments is not None:
         yield from ((segment, (None, segment)) for segment in segments)
     else:

@@ -174,6 +174,8 @@ def test_prompts_of_unequal_length_are_traced_by_segment(folder: Path, tmp_path:
     corrupt = "The applicant asks for a very fair loan. Answer:"
     found = _trace(folder, tmp_path / "a.npz", sites="resid_pre,z", corrupt=corrupt, positions="after,decision")
     assert found["resid_pre"].shape == (3, 2)
+    heads = _trace(folder, tmp_path / "c.npz", sites="z", corrupt=corrupt, positions="decision")["z"]
+    np.testing.assert_allclose(found["z"][:, heads.shape[1] :], heads, atol=1e-5)
     assert found["resid_pre"][2, 1] == pytest.approx(float(found["clean"]), abs=2)
     whole = _trace(folder, tmp_path / "b.npz", at=["resid_post.L2.decision"], corrupt=corrupt)
     assert whole["cells"][0] == pytest.approx(float(found["clean"]), abs=1e-5)

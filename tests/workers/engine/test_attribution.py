@@ -20,7 +20,7 @@ from workers.engine.donors import record
 from workers.engine.loading import Subject
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
-from workers.engine.screening import largest_count, screen
+from workers.engine.screening import largest_count, missed_at_most, screen
 
 CLEAN, CORRUPT = (5, 17, 33, 8, 21, 60), (5, 17, 44, 9, 21, 60)
 LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
@@ -208,3 +208,12 @@ def test_what_no_estimate_is_made_for_is_refused() -> None:
     with pytest.raises(InvalidTrace, match="equal length"):
         attribute(subject, recipient, longer, [site], labels=LABELS, estimator=Estimator.INTEGRATED)
     assert torch.is_grad_enabled()
+
+
+def test_where_nothing_is_left_to_screen_nothing_was_missed() -> None:
+    assert missed_at_most(np.zeros(0), total=0, threshold=0.05, alpha=0.05) == 0
+
+
+def test_effects_that_are_no_numbers_do_not_count_as_small() -> None:
+    with pytest.raises(InvalidTrace, match="not finite"):
+        missed_at_most(np.array([0.1, np.nan]), total=40, threshold=0.05, alpha=0.05)
