@@ -100,7 +100,7 @@ class AcceptanceKind(StrEnum):
 
 
 class Acceptance(Frozen):
-    """An exception or an accepted risk. It always ends."""
+    """An exception or a risk that somebody asks to accept. It holds once another person accepts it, and always ends."""
 
     id: str
     kind: AcceptanceKind
@@ -109,7 +109,7 @@ class Acceptance(Frozen):
     reason: str
     conditions: str = ""
     person: str
-    """Who accepted it."""
+    """Who asks for it; who decides on it stands in the approval that names its digest."""
     role: str
     at: AwareDatetime
     expires: AwareDatetime

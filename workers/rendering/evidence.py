@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, Field
 
-from audit_service.domain.approvals import Acceptance, Approval, Record, Response
+from audit_service.domain.approvals import Acceptance, Approval, Decision, Record, Response
 from audit_service.domain.comparison import Comparison, Currency, Mitigation
 from audit_service.domain.manifest import Frozen, digest
 from audit_service.domain.pairs import PairSet
@@ -94,6 +94,7 @@ class Evidence(Frozen):
     approvals: tuple[Approval, ...] = ()
     responses: tuple[Response, ...] = ()
     acceptances: tuple[Acceptance, ...] = ()
+    """All that were put before a reviewer, whatever was decided."""
     mitigations: tuple[Mitigation, ...] = ()
     comparison: Comparison | None = None
     """With the last accepted run; None if there is none."""
@@ -132,6 +133,12 @@ class Evidence(Frozen):
             Record.ACCEPTANCE: {digest(acceptance) for acceptance in self.acceptances},
         }
         return approval.record_digest in known[approval.record]
+
+    def decision_on(self, acceptance: Acceptance) -> Approval | None:
+        """What a reviewer decided on it; None if nobody has."""
+        signed = digest(acceptance)
+        decided = (one for one in self.approvals if one.decision is not Decision.SUBMITTED)
+        return next((one for one in decided if one.record_digest == signed), None)
 
     @property
     def digests_hold(self) -> bool:

@@ -24,7 +24,6 @@ from audit_service.db.tables import (
     VerdictRow,
 )
 from audit_service.dispatch import Task
-from audit_service.domain.approvals import ACCEPTING
 from audit_service.domain.comparison import Comparison, Currency, EarlierRun
 from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.domain.manifest import digest
@@ -127,7 +126,7 @@ def gather(session: ReadSession, run_id: str, cells: RunCells) -> Evidence:
         model_verified=verified,
         events=tuple(events),
         approvals=tuple(approvals.decisions(recorded)),
-        acceptances=tuple(row.acceptance for row in recorded if row.acceptance and row.state in ACCEPTING),
+        acceptances=tuple(row.acceptance for row in recorded if row.acceptance),
         editions=tuple(_editions(session, run_id)),
         comparison=_comparison(session, run_id),
         currency=Currency(due=_next_due(session, run)),

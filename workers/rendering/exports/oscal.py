@@ -7,6 +7,7 @@ word in its remarks.
 import re
 from collections.abc import Iterable
 
+from audit_service.domain.approvals import Approval
 from audit_service.domain.frameworks import CrosswalkRow, Strength, crosswalk
 from audit_service.domain.results import Result, Verdict, VerdictValue
 from audit_service.domain.sentences import english
@@ -61,12 +62,19 @@ def _result(evidence: Evidence, ids: Ids) -> Json:
             "title": clean(f"{accepted.id}: {accepted.scope}"),
             "description": clean(accepted.reason),
             "statement": clean(accepted.conditions),
-            "status": "deviation-approved",
+            "status": _status(evidence.decision_on(accepted)),
             "deadline": accepted.expires.isoformat(),
         }
         for accepted in evidence.acceptances
     ]
     return result | ({"risks": risks} if risks else {})
+
+
+def _status(decision: Approval | None) -> str:
+    """OSCAL's word for what was decided on a risk."""
+    if decision is None:
+        return "deviation-requested"
+    return "deviation-approved" if decision.accepts else "open"
 
 
 def _verdicts(evidence: Evidence) -> tuple[Verdict, ...]:

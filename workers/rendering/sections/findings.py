@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from audit_service.domain.approvals import Acceptance
 from audit_service.domain.comparison import EarlierRun
 from audit_service.domain.drift import Drift
 from audit_service.domain.results import Verdict, VerdictValue
@@ -190,11 +191,11 @@ def _mechanisms(context: Context, prefix: str) -> Block | None:
 
 
 def _acceptances(context: Context) -> Iterator[Block]:
-    """What ends first stands first; what has ended is marked."""
+    """What ends first stands first; what has ended, and what nobody has accepted, is marked."""
     t, evidence = context.t, context.evidence
     if not evidence.acceptances:
         return
-    widths = {"id": "10%", "kind": "11%", "scope": "11%", "reason": None, "person": "19%", "expires": "15%"}
+    widths = {"id": "10%", "kind": "11%", "scope": "11%", "reason": None, "person": "25%", "expires": "13%"}
     columns = [Column(label=t(f"acceptance.{name}"), width=width) for name, width in widths.items()]
     rows = []
     for accepted in sorted(evidence.acceptances, key=lambda accepted: accepted.expires):
@@ -208,7 +209,7 @@ def _acceptances(context: Context) -> Iterator[Block]:
                 text_cell(t(f"acceptance.kind.{accepted.kind}")),
                 text_cell(t("robustness.behavior") if accepted.scope == "behavior" else accepted.scope),
                 text_cell(t.sentences(reason)),
-                text_cell(t("acceptance.by", person=accepted.person, role=accepted.role, day=numbers.day(accepted.at))),
+                _decided(context, accepted),
                 Cell(
                     text=t("acceptance.expired", day=day) if expired else day,
                     style="status" if expired else "text",
@@ -217,3 +218,15 @@ def _acceptances(context: Context) -> Iterator[Block]:
             )
         )
     yield table(t("acceptance.caption"), columns, rows)
+
+
+def _decided(context: Context, acceptance: Acceptance) -> Cell:
+    """Who asked for it and who decided: two people."""
+    t, decision = context.t, context.evidence.decision_on(acceptance)
+    said = [t("acceptance.asked", person=acceptance.person, role=acceptance.role, day=numbers.day(acceptance.at))]
+    if decision is None:
+        said.append(t("acceptance.undecided"))
+    else:
+        word, day = t(f"approval.decision.{decision.decision}"), numbers.day(decision.at)
+        said.append(t("acceptance.decided", decision=word, person=decision.person, role=decision.role, day=day))
+    return Cell(text=t.sentences(said), tone="plain" if decision and decision.accepts else "concern")
