@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +34,6 @@ from audit_service.errors import InvalidModel, ModelChanged
 from audit_service.registry.inspection import verify_unchanged
 from audit_service.reports.repository import bundles, reports, split
 from audit_service.revalidation import repository as revalidations
-from audit_service.schedules.standing import next_due
 from audit_service.settings import get_settings
 from workers.cells import RunCells, load
 from workers.engine.loading import load_tokenizer
@@ -129,7 +128,7 @@ def gather(session: ReadSession, run_id: str, cells: RunCells) -> Evidence:
         acceptances=tuple(row.acceptance for row in recorded if row.acceptance),
         editions=tuple(_editions(session, run_id)),
         comparison=_comparison(session, run_id),
-        currency=Currency(due=_next_due(session, run)),
+        currency=Currency(due=_due_again(session, run, since=_judged_at(events))),
     )
 
 
@@ -155,13 +154,17 @@ def _comparison(session: ReadSession, run_id: str) -> Comparison | None:
     return Comparison(earlier=earlier, drift=repeated.drift)
 
 
-def _next_due(session: ReadSession, run: RunRow) -> datetime | None:
-    """When a schedule makes the audit of this behavior on this model due again."""
+def _due_again(session: ReadSession, run: RunRow, *, since: datetime) -> datetime | None:
+    """When a schedule first makes the audit of this behavior on this model due again after the verdict.
+
+    It does not move on with the clock: a report that outlives it says so.
+    """
     model = session.get_one(ModelVersionRow, run.plan.model_version_id).model_id
     behavior = session.get_one(BehaviorVersionRow, run.plan.behavior_version_id).behavior_id
     query = select(ScheduleRow).where(ScheduleRow.model_id == model, ScheduleRow.behavior_id == behavior)
-    now = datetime.now(UTC)
-    return min(filter(None, (next_due(schedule, now) for schedule in session.scalars(query))), default=None)
+    rules = [(row.rule, max(since, row.created_at)) for row in session.scalars(query) if row.rule and not row.paused]
+    first = (next(rule.times(start), None) for rule, start in rules)
+    return min((time.due for time in first if time), default=None)
 
 
 def cue_tokens(model: Path, pair_set: PairSet) -> dict[str, int]:

@@ -15,6 +15,7 @@ from audit_service.domain.comparison import Comparison, Currency, EarlierRun, Mi
 from audit_service.domain.drift import Drift, Run, compare
 from audit_service.domain.generation import generate
 from audit_service.domain.judgement import judge
+from audit_service.domain.manifest import digest
 from audit_service.domain.pairs import Pair, PairKind, PairSet
 from audit_service.domain.plan import Direction, ModelIdentity, PairSetIdentity, Plan, Shard, ShardKind
 from audit_service.domain.results import Judgement, Result
@@ -304,7 +305,7 @@ def with_records(before: Audit, now: Audit) -> Evidence:
     return evidence.model_copy(
         update={
             "editions": (edition,),
-            "approvals": _decisions_on(evidence, edition),
+            "approvals": _decisions_on(evidence, edition, accepted),
             "responses": (response,),
             "acceptances": (accepted, lapsed),
             "mitigations": (measure,),
@@ -314,9 +315,13 @@ def with_records(before: Audit, now: Audit) -> Evidence:
     )
 
 
-def _decisions_on(evidence: Evidence, edition: Edition) -> tuple[Approval, ...]:
-    """The plan and the first edition, each put before a reviewer and accepted."""
-    records = ((Record.PLAN, evidence.plan.digest, -1), (Record.REPORT, edition.digests["en"], 24))
+def _decisions_on(evidence: Evidence, edition: Edition, risk: Acceptance) -> tuple[Approval, ...]:
+    """The plan, the first edition and a risk, each put before a reviewer and accepted."""
+    records = (
+        (Record.PLAN, evidence.plan.digest, -1),
+        (Record.REPORT, edition.digests["en"], 24),
+        (Record.ACCEPTANCE, digest(risk), 48),
+    )
     return tuple(
         Approval(
             at=NOON + timedelta(hours=hours + later),

@@ -1,11 +1,17 @@
 """The report task keeps reports and bundle together, once for the same records, and never changes what it kept."""
 
 import hashlib
+import io
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pypdf import PdfReader
 from sqlalchemy import update
+from typer import Typer
+from typer.testing import CliRunner
 
 from audit_service.audits import lifecycle
 from audit_service.db.tables import BundleRow, PairSetRow, RunRow, ShardRow, TraceRow, VerdictRow
@@ -13,8 +19,15 @@ from audit_service.domain.lifecycle import RunState, ShardState
 from audit_service.domain.manifest import digest
 from audit_service.pairsets import repository as pairsets
 from audit_service.reports import repository
+from tests.identity.made import add_user, sign_in
+from tests.service import bearer
 from tests.workers.rendering.audits import MEASURED, traced
 from tests.workers.rendering.keys import signing_key
+from workers.commands.verify import verify as verify_command
+from workers.rendering import numbers
+from workers.rendering.catalogue import catalogue
+from workers.rendering.context import Context
+from workers.rendering.evidence import Evidence
 from workers.rendering.verifying import open_bundle, verify
 from workers.runtime import Runtime
 from workers.tasks.report import issue
@@ -69,3 +82,67 @@ def test_an_edition_is_made_for_new_records_only_and_the_ones_before_stay(
     assert [check.what for check in verify(second) if not check.held] == []
     assert api.get(f"/v1/runs/{judged}/report").content == files["report.en.pdf"]
     assert api.get(f"/v1/runs/{judged}/report", params={"format": "docx"}).content == files["report.en.docx"]
+
+
+def test_what_two_people_put_on_record_stands_in_the_next_edition(
+    worker: Runtime, judged: str, api: TestClient, tmp_path: Path
+) -> None:
+    issue(worker, judged, None)
+    run = f"/v1/runs/{judged}"
+    verdict, [first] = api.get(f"{run}/verdict").json(), api.get(f"{run}/reports").json()
+    evidence, _ = open_bundle(kept(worker, judged)[0][1])
+    assert downgrades(evidence) == {"DG1": "applies", "DG8": "not_evaluated", "DG10": "not_evaluated"}
+
+    ends = datetime.now(UTC) + timedelta(days=30)
+    risk = {"kind": "risk", "reason": "Known and watched.", "expires": ends.isoformat()}
+    wanted: list[dict[str, Any]] = [
+        {"record": "verdict", "digest": verdict["digest"]},
+        {"record": "report", "digest": first["digest"]},
+        {"record": "risk_acceptance", "acceptance": risk},
+        {"record": "risk_acceptance", "acceptance": risk | {"reason": "Nobody decided on this one."}},
+    ]
+    submitted = [api.post("/v1/approvals", json=one | {"run_id": judged}).json() for one in wanted]
+    add_user(api, "rita@bank.example", "reviewer")
+    rita = bearer(sign_in(api, "rita@bank.example").json()["token"])
+    for one in submitted[:3]:
+        decision = {"decision": "accepted", "digest": one["record_digest"]}
+        assert api.post(f"/v1/approvals/{one['id']}/decision", json=decision, headers=rita).status_code == 200
+    schedule = {"name": "yearly", "model": "tiny", "behavior": "loan-denial-race", "rule": {"cron": "0 3 1 1 *"}}
+    assert api.post("/v1/schedules", json=schedule).status_code == 201
+    assert api.post(f"{run}/reports").status_code == 202
+    issue(worker, judged, None)
+
+    packed = api.get(f"{run}/bundle").content
+    evidence, _ = open_bundle(packed)
+    assert downgrades(evidence) == {"DG1": "holds", "DG8": "holds", "DG10": "holds"}
+    assert evidence.currency.due == datetime(datetime.now(UTC).year + 1, 1, 1, 3, tzinfo=UTC)
+    prepared, reviewed = "user:admin@localhost", "user:rita@bank.example"
+    assert [(one.person, one.record, one.record_digest) for one in evidence.approvals] == [
+        (person, one["record"], one["record_digest"])
+        for one in submitted
+        for person in ((prepared,) if one is submitted[3] else (prepared, reviewed))
+    ]
+    view = api.get(f"{run}/report", params={"format": "json"}).text
+    pdf = PdfReader(io.BytesIO(api.get(f"{run}/report", params={"format": "pdf"}).content))
+    printed = "".join("".join(page.extract_text().split()) for page in pdf.pages)
+    shown = [f"{one['record_digest'][:16]}" for one in submitted]
+    shown += [numbers.moment(one.at) for one in evidence.approvals]
+    shown += [prepared, reviewed, "Nobody decided on this one.", "Not decided on; it does not hold.", first["digest"]]
+    for text in shown:
+        assert text in view
+        assert "".join(text.split()) in printed
+    (tmp_path / "second.zip").write_bytes(packed)
+    command = Typer()
+    command.command()(verify_command)
+    checked = CliRunner().invoke(command, [str(tmp_path / "second.zip")])
+    assert (checked.exit_code, "whole and consistent" in checked.stdout) == (0, True), checked.stdout
+
+    link = api.post(f"{run}/shares", json={"days": 1}).json()["path"]
+    assert api.get(link, headers={"Authorization": ""}).json()["edition"] == 2
+    assert api.get(f"{link}/bundle", headers={"Authorization": ""}).content == packed
+
+
+def downgrades(evidence: Evidence) -> dict[str, str]:
+    """Those that ask for records of people and schedules."""
+    states = Context.of(evidence, catalogue("en")).downgrades()
+    return {name: str(states[name]) for name in ("DG1", "DG8", "DG10")}

@@ -18,12 +18,14 @@ from rocrate.rocrate import ROCrate
 from trestle.oscal import OSCAL_VERSION
 from trestle.oscal.assessment_results import Model
 
-from audit_service.domain.approvals import Acceptance, AcceptanceKind
+from audit_service.domain.approvals import Acceptance, AcceptanceKind, Approval, Decision, Record
+from audit_service.domain.manifest import digest
 from audit_service.domain.results import VerdictValue
 from tests.workers.rendering.audits import NOON, make_audit
 from workers.rendering.bundle import contents
 from workers.rendering.evidence import Evidence
 from workers.rendering.exports import CRATE
+from workers.rendering.exports.oscal import assessment_results
 
 OSCAL, BOM, IN_TOTO = "oscal-assessment-results.json", "cyclonedx-ml-bom.json", "in-toto-test-result.json"
 
@@ -65,6 +67,36 @@ class TestOscal:
             "race: black against white, form chat",
         ]
         assert result.risks[0].deadline == NOON + timedelta(days=90)
+
+    @pytest.mark.parametrize(
+        ("decision", "status"),
+        [
+            (None, "deviation-requested"),
+            (Decision.ACCEPTED, "deviation-approved"),
+            (Decision.ACCEPTED_WITH_CONDITIONS, "deviation-approved"),
+            (Decision.RETURNED, "open"),
+            (Decision.REJECTED, "open"),
+        ],
+    )
+    def test_a_risk_is_accepted_by_its_reviewer_alone(
+        self, evidence: Evidence, decision: Decision | None, status: str
+    ) -> None:
+        risk = evidence.acceptances[0]
+        trail = [
+            Approval(
+                at=NOON,
+                person="user:second-line",
+                role="Validator",
+                record=Record.ACCEPTANCE,
+                record_digest=digest(risk),
+                decision=made,
+            )
+            for made in (Decision.SUBMITTED, decision)
+            if made
+        ]
+        said = assessment_results(evidence.model_copy(update={"approvals": tuple(trail)}))
+        (result,) = said["assessment-results"]["results"]
+        assert [one["status"] for one in result["risks"]] == [status]
 
     def test_it_holds_every_number_of_a_comparison(self, files: dict[str, bytes], evidence: Evidence) -> None:
         (result,) = Model.model_validate_json(files[OSCAL]).assessment_results.results

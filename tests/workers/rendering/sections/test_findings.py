@@ -62,6 +62,8 @@ def test_every_record_is_told(recorded: Evidence) -> None:
         "We accept the finding. Action: Retrain on balanced data. Owner: user:modelling. Due: 2027-03-21.",
         "Used by four people under supervision",
         "2026-11-21 (expired)",
+        "Asked for: user:head-of-credit (Head of credit), 2026-11-23. Accepted: user:second-line (Validator)",
+        "Not decided on; it does not hold.",
         "Scaling of head 1 in layer 1",
         "neutral.accuracy_change",
         "Accepted",
@@ -125,5 +127,5 @@ def test_every_printed_number_of_a_comparison_stands_in_the_register(recorded: E
 
 
 def test_the_document_is_dated_by_its_youngest_record(recorded: Evidence) -> None:
-    assert recorded.issued_at == NOON + timedelta(days=2)
+    assert recorded.issued_at == NOON + timedelta(days=2, hours=1)
     assert build_view(recorded).issued_day == "2026-11-23"
