@@ -1,23 +1,24 @@
 """Small safe formulas over named numbers, such as ``log(p_yes) - log(p_no + p_unsure)``.
 
 A formula is parsed by Python's own grammar into a tree, and only arithmetic on the given names and a few functions is
-let through: no attributes, no indices, no strings, no calls but those below. Length, depth and exponents are bounded,
-so that a hostile formula can neither run code nor exhaust the machine.
+let through: no attributes, no indices, no strings, no calls but those below. Length, depth, arguments and exponents are
+bounded, so that a hostile formula can neither run code nor exhaust the machine.
 """
 
 import ast
 import operator
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logsumexp
+from scipy.special import expit
 
 from audit_service.domain.uncertainty import Array
 from audit_service.errors import InvalidInput
 
-LONGEST, DEEPEST, MOST_NODES = 500, 60, 250
+LONGEST, DEEPEST, MOST_NODES, MOST_VALUES = 500, 60, 250, 32
 LARGEST_NUMBER, LARGEST_EXPONENT = 1e9, 8
 OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -32,12 +33,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sqrt": np.sqrt,
     "abs": np.abs,
     "sigmoid": expit,
-    "min": lambda *values: np.minimum.reduce(np.broadcast_arrays(*values)),
-    "max": lambda *values: np.maximum.reduce(np.broadcast_arrays(*values)),
-    "logsumexp": lambda *values: logsumexp(np.stack(np.broadcast_arrays(*values)), axis=0),
+    "min": np.minimum,
+    "max": np.maximum,
+    "logsumexp": np.logaddexp,
 }
 SEVERAL = frozenset({"min", "max", "logsumexp"})
-"""Functions of any number of values; the others take one."""
+"""Functions of up to MOST_VALUES values, folded two by two so that few are held at once; the others take one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def _bounded(value: float, largest: float) -> bool:
 
 
 def _callable(name: str, args: list[ast.expr]) -> bool:
-    return name in FUNCTIONS and (len(args) >= 1 if name in SEVERAL else len(args) == 1)
+    return name in FUNCTIONS and 1 <= len(args) <= (MOST_VALUES if name in SEVERAL else 1)
 
 
 def _value(node: ast.expr, values: Mapping[str, Array]) -> Any:  # noqa: ANN401 - a number or an array
@@ -153,7 +154,8 @@ def _value(node: ast.expr, values: Mapping[str, Array]) -> Any:  # noqa: ANN401 
         case ast.BinOp(op=kind, left=left, right=right):
             return OPERATORS[type(kind)](_value(left, values), _value(right, values))
         case ast.Call(func=ast.Name(id=name), args=args):
-            return FUNCTIONS[name](*(_value(arg, values) for arg in args))
+            given = (_value(arg, values) for arg in args)
+            return reduce(FUNCTIONS[name], given) if name in SEVERAL else FUNCTIONS[name](next(given))
         case _:
             raise AssertionError(f"unchecked part {ast.dump(node)}")
 

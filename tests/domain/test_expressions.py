@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from audit_service.domain.expressions import DEEPEST, parse
+from audit_service.domain.expressions import DEEPEST, MOST_VALUES, parse
 from audit_service.errors import InvalidInput
 
 NAMES = ("a", "b", "p_yes")
@@ -24,6 +25,9 @@ VALUES = {"a": np.array([1.0, 2.0]), "b": np.array([3.0, -4.0]), "p_yes": np.arr
         ("max(a, b, 1.5)", np.array([3.0, 2.0])),
         ("min(a, abs(b))", np.array([1.0, 2.0])),
         ("logsumexp(a, b)", np.logaddexp(VALUES["a"], VALUES["b"])),
+        ("logsumexp(a, b, 1)", np.log(np.exp(VALUES["a"]) + np.exp(VALUES["b"]) + np.e)),
+        ("logsumexp(log(a - a), log(a - a))", np.full(2, -np.inf)),
+        ("min(a)", VALUES["a"]),
         ("sqrt(exp(a))", np.exp(VALUES["a"] / 2)),
         ("0 * a + 3", np.array([3.0, 3.0])),
     ],
@@ -83,6 +87,7 @@ def test_a_formula_knows_which_names_it_uses() -> None:
         "log(a, b)",
         "max()",
         "max(*a)",
+        "max(" + "a," * MOST_VALUES + "a)",
         "log(x=a)",
         "unknown + a",
         "await a",
@@ -128,3 +133,18 @@ def test_depth_is_counted_to_the_deepest_part() -> None:
     assert math.isfinite(parse(deepest, names=NAMES)(VALUES)[0])
     with pytest.raises(InvalidInput, match="nested too deeply"):
         parse("+" * 3 + "a" + "+a" * (DEEPEST - 1), names=NAMES)
+
+
+@pytest.mark.parametrize("function", ["min", "max", "logsumexp"])
+def test_many_arguments_take_no_more_memory_than_a_few(function: str) -> None:
+    many = function + "(" + ",".join(["a"] * MOST_VALUES) + ")"
+    nested = f"{function}({many}, {many}, {many})"
+    cells = np.ones(200_000)
+    formula = parse(nested, names=NAMES)
+    tracemalloc.start()
+    try:
+        formula({"a": cells})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * cells.nbytes
