@@ -96,7 +96,8 @@ def ratio_from_net(ratio: Estimate, net: Estimate, reference: float) -> Estimate
 def katz(approved: Sequence[int], asked: Sequence[int], *, alpha: float) -> Estimate:
     """Ratio of two independent rates (comparison over reference) with Katz's log interval (Katz et al. 1978).
 
-    Both sequences are (reference, comparison). For independent samples; pairs have their own interval.
+    Both sequences are (reference, comparison). For independent samples; pairs have their own interval. No interval
+    where everybody is approved or nobody of the comparison group is: its width would be 0 or infinite.
     """
     method = f"ratio of independent rates; Katz log interval {level(alpha)}"
     if min(asked) == 0 or approved[REFERENCE] == 0:
@@ -105,6 +106,8 @@ def katz(approved: Sequence[int], asked: Sequence[int], *, alpha: float) -> Esti
     ratio = rates[COMPARISON] / rates[REFERENCE]
     if approved[COMPARISON] == 0:
         return Estimate(ratio, None, None, method, "reason.undefined")
+    if min(rates) == 1:
+        return Estimate(ratio, None, None, method, "reason.no_variation")
     spread = math.sqrt(sum((1 - rate) / part for rate, part in zip(rates, approved, strict=True)))
     reach = math.exp(float(stats.norm.ppf(1 - alpha / 2)) * spread)
     return Estimate(ratio, ratio / reach, ratio * reach, method)

@@ -8,10 +8,11 @@ from statsmodels.stats.weightstats import ttost_paired
 from audit_service.domain.cells import DecisionTable
 from audit_service.domain.contrasts import Contrast, columns, contrasts, placebo, units
 from audit_service.domain.disparity import Assessment, ClusteredMean, assess, mean, selection_ratio, standardised
+from audit_service.domain.judgement import judge
 from audit_service.domain.pairs import PairKind
 from audit_service.domain.plan import Unit
 from audit_service.domain.uncertainty import Clusters, Resampled, generator
-from tests.domain.made import METRICS, audit, behavior, decisions, noisy
+from tests.domain.made import METRICS, PASSED, audit, behavior, decisions, noisy
 
 
 def measured(gap: float = 0.3, **options: int) -> DecisionTable:
@@ -197,3 +198,10 @@ def test_cue_pairs_are_asked_too_where_templates_share_them_and_there_are_enough
 def test_cue_pairs_that_are_clusters_are_not_asked_twice() -> None:
     pairs = [pair for pair in only_contrast(measured()).table.pairs if pair.template == "form"]
     assert len(units(pairs, alpha=0.05)) == 1
+
+
+def test_where_everybody_is_approved_the_judge_gives_the_ratio_of_rates_no_interval() -> None:
+    plan, pairs = audit()
+    judgement = judge(plan, decisions(pairs.pairs, noisy(0.1), base=lambda _: 9.0), [], [PASSED])
+    [ratio] = [one for one in judgement.results if one.key == "raw.race.black.rate_ratio_independent"]
+    assert (ratio.value, ratio.low, ratio.high, ratio.reason.id) == (1.0, None, None, "reason.no_variation")

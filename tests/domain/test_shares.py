@@ -132,3 +132,11 @@ def test_a_ratio_over_no_approvals_stays_undefined() -> None:
     assert katz((0, 5), (10, 10), alpha=0.05).value is None
     nobody = katz((5, 0), (10, 10), alpha=0.05)
     assert (nobody.value, nobody.low, nobody.issue) == (0.0, None, "reason.undefined")
+
+
+def test_a_ratio_where_everybody_is_approved_has_no_interval() -> None:
+    everybody = katz((30, 30), (30, 30), alpha=0.05)
+    assert (everybody.value, everybody.low, everybody.high) == (1.0, None, None)
+    assert everybody.issue == "reason.no_variation"
+    nearly = katz((30, 29), (30, 30), alpha=0.05)
+    assert nearly.low < 29 / 30 < nearly.high
