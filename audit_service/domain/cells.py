@@ -184,9 +184,16 @@ class EffectTable:
         return self.d_corrupt if self.direction is Direction.DENOISE else self.d_clean
 
     def resolved(self) -> "EffectTable":
-        """The same with sites at rest where no pair moves by more than the arithmetic explains."""
-        still = np.abs(self.effects).max(axis=0, initial=0) < RESOLUTION
-        return replace(self, patched=np.where(still, self.recipient[:, None], self.patched))
+        """The same with sites at rest where no pair moves by more than the arithmetic explains, value by value.
+
+        A log-probability or a divergence is in nats too; ranks are whole numbers.
+        """
+        own = -1 if self.direction is Direction.DENOISE else -2
+        readouts = {
+            name: np.column_stack([_at_rest(cells[:, :-2], cells[:, own]), cells[:, -2:]])
+            for name, cells in self.readouts.items()
+        }
+        return replace(self, patched=_at_rest(self.patched, self.recipient), readouts=readouts)
 
     def finite(self) -> Mask:
         """[pair] whether every cell of the pair is a number."""
@@ -206,6 +213,12 @@ class EffectTable:
             patched=self.patched[rows],
             readouts={name: cells[rows] for name, cells in self.readouts.items()},
         )
+
+
+def _at_rest(patched: Cells, recipient: Cells) -> Cells:
+    """[pair, site] patched, or the unpatched recipient's [pair] at sites that no pair moves beyond the resolution."""
+    still = np.abs(patched - recipient[:, None]).max(axis=0, initial=0) < RESOLUTION
+    return np.where(still, recipient[:, None], patched)
 
 
 def _joined(shards: Sequence[Mapping[str, Cells]]) -> dict[str, Cells]:

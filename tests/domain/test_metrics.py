@@ -8,11 +8,14 @@ from scipy.special import expit
 from scipy.stats import entropy
 
 from audit_service.domain.behaviors import Answer
-from audit_service.domain.cells import EffectTable
+from audit_service.domain.cells import RESOLUTION, EffectTable
+from audit_service.domain.effect_rows import named_sites
+from audit_service.domain.effects import site_effects
 from audit_service.domain.metrics import LOG_ODDS, answers, expected_value, jensen_shannon, kl, metric_of, values
 from audit_service.domain.plan import Direction
 from audit_service.domain.readings import BUILT_IN, NAMES, MetricDefinition, Tolerance
-from tests.domain.made import METRICS, audit, behavior, decisions, noisy
+from audit_service.domain.traced import measured_part
+from tests.domain.made import METRICS, audit, behavior, decisions, effects, noisy
 
 _, PAIRS = audit()
 TABLE = decisions(PAIRS.pairs, noisy(0.3), base=noisy(0, spread=1, seed=9), share=0.8)
@@ -135,6 +138,29 @@ def test_traces_are_read_under_another_metric_from_the_same_cells(direction: Dir
     own = log_p[:, -1] if direction is Direction.DENOISE else log_p[:, -2]
     np.testing.assert_allclose(METRICS["log-probability"].under(table).effects, log_p[:, :-2] - own[:, None])
     np.testing.assert_allclose(LOG_ODDS.under(table).effects, table.effects, atol=1e-6)
+
+
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize("shift", [1e-6, 1e-2])
+@pytest.mark.parametrize(
+    "definition", [METRICS[name].definition for name in ("log-probability", "kl", "js")] + [custom("p_favorable + kl")]
+)
+def test_rounding_names_no_site_under_any_metric(
+    direction: Direction, shift: float, definition: MetricDefinition
+) -> None:
+    """A shift that arithmetic explains is the same in every pair here, so a test of signs alone would name it."""
+    plan, pairs = audit(names=24)
+    table = decisions(pairs.pairs, noisy(0.3))
+    unpatched = effects(plan, table, direction, shares={})
+    shape = (len(pairs.pairs), len(plan.sites) + 2)
+    readouts = {"log_p_favorable": np.full(shape, -0.7), "kl": np.full(shape, 0.2), "js": np.full(shape, 0.1)}
+    for cells in readouts.values():
+        cells[:, :-2] += shift
+    whole = replace(unpatched, readouts=readouts)
+    contrast = measured_part(plan, whole, table).contrast
+    read = metric_of(definition, plan.behavior).under(contrast)
+    named = named_sites(site_effects(read, alpha=0.05, resamples=1000, seed=1), alpha=0.05)
+    assert len(named) == (0 if shift < RESOLUTION else len(plan.sites))
 
 
 def test_traces_are_not_read_under_what_was_not_kept() -> None:
