@@ -99,7 +99,7 @@ def plan(session: ReadSession, plan_id: str) -> PlanRow:
 
 
 def _with_history(session: ReadSession, terms: Plan, behavior: BehaviorVersionRow) -> Plan:
-    """Terms that differ from those whose verdict was seen on this model are exploratory (METHOD.md section 6)."""
+    """Terms that differ from those already run on this model are exploratory: whoever changed them could look."""
     seen = repository.plan_seen_last(session, model_digest=terms.model.digest, behavior_id=behavior.behavior_id)
     if seen is None:
         return terms

@@ -4,7 +4,7 @@ from sqlalchemy import Select, func, select
 
 from audit_service.audits.schemas import Progress
 from audit_service.db.handles import ReadSession
-from audit_service.db.tables import BehaviorVersionRow, ModelVersionRow, PlanRow, RunRow, ShardRow, VerdictRow
+from audit_service.db.tables import BehaviorVersionRow, ModelVersionRow, PlanRow, RunRow, ShardRow
 from audit_service.domain.lifecycle import RunState, ShardState
 
 
@@ -17,15 +17,18 @@ def plan_with_terms(session: ReadSession, terms_digest: str) -> PlanRow | None:
 
 
 def plan_seen_last(session: ReadSession, *, model_digest: str, behavior_id: str) -> PlanRow | None:
-    """The plan over this model and behavior whose verdict is the newest."""
+    """The plan over this model and behavior whose run began last: its numbers can be looked at from then on."""
     query = (
         select(PlanRow)
         .join(RunRow, RunRow.plan_id == PlanRow.id)
-        .join(VerdictRow, VerdictRow.run_id == RunRow.id)
         .join(ModelVersionRow, ModelVersionRow.id == PlanRow.model_version_id)
         .join(BehaviorVersionRow, BehaviorVersionRow.id == PlanRow.behavior_version_id)
-        .where(ModelVersionRow.digest == model_digest, BehaviorVersionRow.behavior_id == behavior_id)
-        .order_by(VerdictRow.created_at.desc())
+        .where(
+            ModelVersionRow.digest == model_digest,
+            BehaviorVersionRow.behavior_id == behavior_id,
+            RunRow.started_at.is_not(None),
+        )
+        .order_by(RunRow.started_at.desc())
         .limit(1)
     )
     return session.scalars(query).one_or_none()

@@ -192,6 +192,19 @@ def test_terms_that_change_after_a_verdict_was_seen_are_exploratory(audit: Audit
     assert audit.plan(alpha=0.02) == after
 
 
+@pytest.mark.parametrize("ends", [None, RunState.CANCELLED])
+def test_terms_that_change_once_a_run_has_begun_are_exploratory(
+    audit: Audit, database: Database, ends: RunState | None
+) -> None:
+    first, run = audit.plan(), audit.run()["id"]
+    with database.writing() as session:
+        lifecycle.move(session, run, RunState.RUNNING, by="test")
+        if ends:
+            lifecycle.move(session, run, ends, by="test")
+    after = audit.plan(alpha=0.02)
+    assert (after["exploratory"], after["predecessor"]) == (True, first["digest"])
+
+
 def test_a_plan_repeated_after_its_verdict_stays_what_it_was(audit: Audit, database: Database) -> None:
     first = audit.plan()
     judge(database, audit.run()["id"])
