@@ -13,9 +13,9 @@ import numpy as np
 from audit_service.domain.cells import DecisionTable, EffectTable, Mask
 from audit_service.domain.contrasts import contrasts
 from audit_service.domain.disparity import assess, unit_of
-from audit_service.domain.metrics import Metric, metric_of
+from audit_service.domain.metrics import LOG_ODDS, Metric, metric_of
 from audit_service.domain.pairs import Pair
-from audit_service.domain.plan import Judging, Plan, Robustness, Unit
+from audit_service.domain.plan import Corruption, Judging, Plan, Robustness, Unit
 from audit_service.domain.results import LintFinding, Verdict, VerdictValue
 from audit_service.domain.uncertainty import generator
 from audit_service.domain.verdict import behavior_verdict, form_verdict, judge_contrasts
@@ -136,10 +136,12 @@ class LeadingSite:
 def leading_site(tables: Sequence[EffectTable], plan: Plan) -> LeadingSite | None:
     """Which site leads in one form under each direction, corruption, metric and part of the prompts.
 
-    ``tables`` hold the measured contrast pairs, one table per direction and corruption; the first is the reference. A
-    specification in which no site has an effect has no leader and does not count.
+    ``tables`` hold the measured contrast pairs, one table per direction and corruption. The reference is the pair
+    itself by log-odds, whatever the order in which corruptions and metrics are declared. A specification in which no
+    site has an effect has no leader and does not count.
     """
-    leaders = [leader for table in tables for leader in _leaders(table, plan)]
+    ordered = sorted(tables, key=lambda table: table.corruption is not Corruption.PAIR)
+    leaders = [leader for table in ordered for leader in _leaders(table, plan)]
     if not leaders:
         return None
     first = leaders[0][1]
@@ -151,8 +153,8 @@ def leading_site(tables: Sequence[EffectTable], plan: Plan) -> LeadingSite | Non
 
 
 def _leaders(table: EffectTable, plan: Plan) -> Iterator[tuple[str, str]]:
-    """Specification and leading site."""
-    for definition in plan.metrics:
+    """Specification and leading site, by log-odds first."""
+    for definition in sorted(plan.metrics, key=lambda metric: metric.name != LOG_ODDS.name):
         read = metric_of(definition, plan.behavior).under(table)
         if read is None or not read.pairs or not read.sites:
             continue

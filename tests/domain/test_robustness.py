@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from audit_service.domain.contrasts import contrasts
 from audit_service.domain.judgement import judge
-from audit_service.domain.plan import Direction, Robustness, Unit
+from audit_service.domain.plan import Corruption, Direction, Robustness, Unit
 from audit_service.domain.readings import DEFAULT, LOG_ODDS, MetricDefinition, Tolerance
 from audit_service.domain.results import Judgement, VerdictValue
 from audit_service.domain.robustness import leading_site, specifications
@@ -110,6 +112,23 @@ def test_sites_that_lead_in_one_direction_only_are_named_beside_each_other() -> 
     shares = {Direction.DENOISE: {"attn_out.L2.cue": 0.8}, Direction.NOISE: {"mlp_out.L1.cue": 0.8}}
     leading = leading_site(tables(shares), plan)
     assert (leading.site, leading.share, leading.others) == ("attn_out.L2.cue", 0.5, ("mlp_out.L1.cue",))
+
+
+def test_the_leader_by_the_pair_and_log_odds_is_the_reference_whatever_is_declared_first() -> None:
+    plan, _ = audit()
+    [pair] = tables({Direction.NOISE: {"attn_out.L2.cue": 0.8}})
+    [other] = tables({Direction.NOISE: {"mlp_out.L1.cue": 0.8}})
+    noise = replace(other, corruption=Corruption.GAUSSIAN)
+    expected = leading_site([pair, noise], plan)
+    assert expected.site == "attn_out.L2.cue"
+    assert leading_site([noise, pair], plan).site == "attn_out.L2.cue"
+    far = MetricDefinition(name="far", formula="log_p_favorable", title="Far", unit="1")
+    apart = np.zeros((len(pair.pairs), len(pair.sites) + 2))
+    apart[:, 0] = 9.0
+    read = replace(pair, readouts={"log_p_favorable": apart})
+    declared = plan.model_copy(update={"metrics": (far, LOG_ODDS)})
+    found = leading_site([read], declared)
+    assert (found.site, found.share, found.others) == ("attn_out.L2.cue", 0.5, (pair.sites[0].key,))
 
 
 def test_without_traces_no_site_leads() -> None:
