@@ -45,14 +45,16 @@ class Seen:
     """Share of prompts below the declared minimum coverage."""
     saturated: float | None = None
     """Share of prompts whose probability is within ``SATURATED`` of 0 or 1."""
+    run: bool = False
+    """Whether the run is over, so that its results tell what only they can."""
 
     @classmethod
     def of(cls, decisions: DecisionTable, *, min_coverage: float, unequal_spans: float | None = None) -> Self:
         """From all cells of a run; prompts without a finite decision take no part."""
         coverage, d = decisions.coverage[decisions.finite()], decisions.d[decisions.finite()]
         if not len(d):
-            return cls(unequal_spans, 0.0, 0.0)
-        return cls(unequal_spans, float((coverage < min_coverage).mean()), saturated(d))
+            return cls(unequal_spans, 0.0, 0.0, run=True)
+        return cls(unequal_spans, float((coverage < min_coverage).mean()), saturated(d), run=True)
 
     @classmethod
     def of_sample(cls, preview: Preview) -> Self:
@@ -159,6 +161,13 @@ def _low_coverage(draft: Draft) -> Iterator[LintFinding]:
         yield finding("P003", Level.WARNING, share=share, minimum=draft.behavior.min_coverage)
 
 
+def _total_effects(draft: Draft) -> Iterator[LintFinding]:
+    """Only traces tell them; ``lint_results`` reads them."""
+    if not draft.seen.run:
+        sentence, remedy = say("unseen.P004"), say("remedy.unseen.P004")
+        yield LintFinding(rule="P004", level=Level.NOTE, sentence=sentence, remedy=remedy)
+
+
 def _saturation(draft: Draft) -> Iterator[LintFinding]:
     share = draft.seen.saturated
     if share is None:
@@ -263,10 +272,15 @@ def lint_results(
 
 
 def _weak_totals(plan: Plan, rows: Rows) -> Iterator[LintFinding]:
-    for form in plan.behavior.forms:
-        total = rows.get(f"{form.name}.{Direction.DENOISE}.total_effect")
-        if total is not None and total.low is not None and total.high is not None and total.low <= 0 <= total.high:
-            yield finding("P004", Level.WARNING, form=form.name, low=total.low, high=total.high)
+    """Each traced form and direction; one without an interval of its total effect cannot be told."""
+    for form, direction in _traces(plan):
+        total = rows.get(f"{form}.{direction}.total_effect")
+        if total is None or total.low is None or total.high is None:
+            where = {"form": form, "direction": direction}
+            sentence, remedy = say("unmeasured.P004", **where), say("remedy.unmeasured.P004")
+            yield LintFinding(rule="P004", level=Level.NOTE, sentence=sentence, remedy=remedy)
+        elif total.low <= 0 <= total.high:
+            yield finding("P004", Level.WARNING, form=form, direction=direction, low=total.low, high=total.high)
 
 
 def _low_power(plan: Plan, assessment: Assessment) -> Iterator[LintFinding]:
@@ -333,6 +347,7 @@ RULES: tuple[Callable[[Draft], Iterator[LintFinding]], ...] = (
     _unequal_spans,
     _colliding_answers,
     _low_coverage,
+    _total_effects,
     _saturation,
     _corruptions,
     _directions,

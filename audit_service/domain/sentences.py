@@ -160,6 +160,13 @@ CATALOGUE: Final[dict[str, str]] = {
     ),
     "unseen.P001": "Not evaluated yet: whether cues have equal token length, which takes the model's tokenizer.",
     "unseen.P003": "Not evaluated yet: whether the model answers with the declared labels, which takes the model.",
+    "unseen.P004": "Not evaluated yet: whether clean and corrupt decisions differ enough, which takes the traces.",
+    "remedy.unseen.P004": "The run evaluates it, once for each form and direction.",
+    "unmeasured.P004": (
+        "Form {form}, {direction}: not evaluated whether clean and corrupt decisions differ enough, for their "
+        "difference has no interval."
+    ),
+    "remedy.unmeasured.P004": "Trace more clusters, and read no normalised effects.",
     "unseen.P005": "Not evaluated yet: whether probabilities are near 0 or 1, which takes the model.",
     "remedy.unseen": "Ask for a preview of the pair set on this model; the run evaluates it in any case.",
     "lint.P002": "Favorable and unfavorable labels collide: {labels}.",
@@ -167,8 +174,8 @@ CATALOGUE: Final[dict[str, str]] = {
     "lint.P003": "{share:.0%} of prompts put less than {minimum:.0%} of their probability on the declared labels.",
     "remedy.P003": "Word the prompt so that the model answers with a label, or declare the labels it answers with.",
     "lint.P004": (
-        "Form {form}: clean and corrupt decisions differ too little for normalised effects (interval {low:+.3f} "
-        "to {high:+.3f})."
+        "Form {form}, {direction}: clean and corrupt decisions differ too little for normalised effects (interval "
+        "{low:+.3f} to {high:+.3f})."
     ),
     "remedy.P004": "Read raw effects only, or use cues and prompts that move the decision more.",
     "lint.P005": "{share:.0%} of prompts have a probability below 1 % or above 99 %, where probability hides effects.",

@@ -1,15 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from audit_service.domain.behaviors import Behavior, Threshold
 from audit_service.domain.generation import generate
+from audit_service.domain.judgement import judge
 from audit_service.domain.pairs import Pair, PairKind
 from audit_service.domain.plan import Corruption, Direction, Judging, Mapping
 from audit_service.domain.preview import FormPreview, Preview
 from audit_service.domain.protocol import Seen, lint, lint_plan
 from audit_service.domain.results import Level, LintFinding
 from audit_service.domain.sentences import english
-from tests.domain.made import TRACING, audit, behavior, decisions, noisy
+from tests.domain.made import PASSED, TRACING, audit, behavior, decisions, effects, noisy
 
 JUDGING = Judging(delta_nats=0.1)
 
@@ -106,7 +109,7 @@ def test_findings_stand_in_the_order_of_their_rules() -> None:
 
 def test_what_is_not_known_yet_is_said_and_never_taken_for_kept() -> None:
     found = linted()
-    for rule in ("P001", "P003", "P005"):
+    for rule in ("P001", "P003", "P004", "P005"):
         assert english(found[rule].sentence).startswith("Not evaluated yet")
 
 
@@ -135,3 +138,30 @@ def test_a_preview_tells_them_from_a_sample_of_each_form() -> None:
     ]
     seen = Seen.of_sample(Preview(label_tokens={}, forms=tuple(forms), examples=()))
     assert (seen.unequal_spans, seen.low_coverage, seen.saturated) == pytest.approx((0.4, 0.4, 0.4))
+
+
+def told(shares: dict[Direction, float], *, kept: int) -> dict[str, Level]:
+    """Sentence → level of P004 where either direction's donor differs by its own share of the gap."""
+    plan, pairs = audit(names=24)
+    table = decisions(pairs.pairs, noisy(1.0))
+    table = table.take(np.arange(len(table.pairs))[:kept])
+    traced = [effects(plan, table, way, shares={}, noise=0.01) for way in shares]
+    centred = [
+        replace(one, d_corrupt=one.d_clean - (one.d_clean - one.d_corrupt - 1 + share))
+        for one, share in zip(traced, shares.values(), strict=True)
+    ]
+    found = judge(plan, table, centred, [PASSED]).protocol
+    return {english(one.sentence): one.level for one in found if one.rule == "P004"}
+
+
+def test_a_weak_total_effect_is_told_of_the_direction_that_has_it() -> None:
+    [(sentence, level)] = told({Direction.DENOISE: 1.0, Direction.NOISE: 0.0}, kept=10**6).items()
+    assert sentence.startswith("Form raw, noise: clean and corrupt decisions differ too little")
+    assert level is Level.WARNING
+
+
+def test_a_total_effect_without_an_interval_is_not_evaluated_and_not_taken_for_strong() -> None:
+    found = told(dict.fromkeys(Direction, 1.0), kept=2)
+    assert [sentence.partition(":")[0] for sentence in found] == ["Form raw, denoise", "Form raw, noise"]
+    assert all("not evaluated" in sentence for sentence in found)
+    assert set(found.values()) == {Level.NOTE}
