@@ -10,7 +10,7 @@ from pydantic import Field
 
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.pairs import Pair, PairSet, Side
-from audit_service.domain.plan import Plan, Shard, ShardKind
+from audit_service.domain.plan import Corruption, Plan, Shard, ShardKind
 from audit_service.domain.sites import DECISION
 
 CHARACTERS_PER_TOKEN = 4
@@ -22,11 +22,13 @@ ASSUMED_FLOPS = 5e10
 
 
 class Cost(Frozen):
-    """Estimates; only ``shards`` and ``forward_passes`` are exact."""
+    """Estimates of a plan's first stage; only ``shards`` is exact. Two sites together come on top, by joint_sites."""
 
     shards: int
     forward_passes: int
-    """Prompts run through the network, whole or from the patched activation on."""
+    """Prompts run through the network, whole or from the patched activation on: each prompt, and for each traced pair,
+    direction, corruption, draw and numeric answer both prompts and every site. Exact for pairs alone; the few
+    recordings that other corruptions take besides are left out."""
     full_passes: float
     """The same in units of one whole pass: resumed at layer k of n and at a prompt's last tenth, one counts
     (n - k) / 10 n."""
@@ -41,18 +43,30 @@ def estimate(plan: Plan, pair_set: PairSet, shards: Sequence[Shard]) -> Cost:
     """The cost of the shards. A parameter takes part in two operations per token."""
     pairs = {pair.id: pair for pair in pair_set.pairs}
     prompts = {(pair.form, pair.text(side)) for pair in pair_set.pairs for side in Side}
-    traced = [pairs[name] for shard in shards if shard.kind is ShardKind.EFFECTS for name in shard.pair_ids]
-    full = _decided(prompts) + 2 * len(traced) + _resumed(plan, traced)
+    effects = [shard for shard in shards if shard.kind is ShardKind.EFFECTS]
+    traced = [pairs[name] for shard in effects for name in shard.pair_ids for _ in range(_repeats(plan, shard))]
+    full = _answers(plan) * _decided(prompts) + 2 * len(traced) + _resumed(plan, traced)
     tokens = fmean(len(text) for _, text in prompts) / CHARACTERS_PER_TOKEN
     weights = plan.model.parameters * BYTES_PER_PARAMETER.get(plan.model.dtype, 4)
     return Cost(
         shards=len(shards),
-        forward_passes=len(prompts) + len(traced) * (2 + len(plan.sites)),
+        forward_passes=_answers(plan) * len(prompts) + len(traced) * (2 + len(plan.sites)),
         full_passes=round(full, 1),
         seconds=round(full * 2 * plan.model.parameters * tokens / ASSUMED_FLOPS, 1),
         assumed_flops=ASSUMED_FLOPS,
         memory_bytes=round(weights * (1 + WORKING_SHARE)),
     )
+
+
+def _answers(plan: Plan) -> int:
+    """How often a prompt is read: for the labels, and for each numeric answer that a metric asks for."""
+    return 1 + (len(plan.behavior.answers) if plan.reads_answers else 0)
+
+
+def _repeats(plan: Plan, shard: Shard) -> int:
+    """How often a shard traces each of its pairs."""
+    draws = plan.tracing.noise_draws if shard.corruption is Corruption.GAUSSIAN else 1
+    return draws * (_answers(plan) if plan.tracing.all_readouts else 1)
 
 
 def _decided(prompts: Iterable[tuple[str, str]]) -> float:

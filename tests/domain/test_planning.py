@@ -4,8 +4,9 @@ from audit_service.domain.behaviors import Behavior
 from audit_service.domain.cost import ASSUMED_FLOPS, estimate
 from audit_service.domain.generation import generate
 from audit_service.domain.pairs import Pair, PairKind, PairSet, Segment, Side
-from audit_service.domain.plan import Direction, Judging, ModelIdentity, Plan, Shard, ShardKind, Tracing
+from audit_service.domain.plan import Corruption, Direction, Judging, ModelIdentity, Plan, Shard, ShardKind, Tracing
 from audit_service.domain.planning import changed_after, compose
+from audit_service.domain.readings import MetricDefinition
 from audit_service.domain.shards import shards, traced_pairs
 from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidInput
@@ -79,6 +80,27 @@ def test_the_cost_counts_every_prompt_once_and_every_site_of_every_traced_pair()
     assert traced == 2 * 2 * (3 + 1)
     assert cost.forward_passes == len(prompts) + traced * (2 + len(wanted.sites))
     assert cost.shards == len(shards(wanted, PAIRS))
+
+
+def test_draws_windows_and_corruptions_are_counted() -> None:
+    options = {"pairs_per_form": 3, "placebo_pairs_per_form": 1, "windows": (2,)}
+    forms, pairs = len(BEHAVIOR.forms), 3 + 1
+    wanted = plan(**options, corruptions=(Corruption.PAIR, Corruption.GAUSSIAN, Corruption.ZERO), noise_draws=5)
+    cost, alone = (estimate(one, PAIRS, shards(one, PAIRS)) for one in (wanted, plan(**options)))
+    traces = 2 + 2 * 5 + 1  # both directions of pair and of five draws; zero has one direction
+    added = (traces - 2) * forms * pairs * (2 + len(wanted.sites))
+    assert cost.forward_passes - alone.forward_passes == added
+
+
+def test_numeric_answers_are_counted() -> None:
+    answers = {"low": {"spellings": ["4"], "amount": 4}, "high": {"spellings": ["9"], "amount": 9}}
+    asking = Behavior.model_validate(BEHAVIOR.model_dump() | {"answers": answers}, strict=False)
+    metric = MetricDefinition(name="rate", title="Rate", unit="%", formula="expected_amount")
+    priced = compose(
+        MODEL, asking, PAIRS, tracing=Tracing(all_readouts=True), judging=JUDGING, metrics=(*plan().metrics, metric)
+    )
+    cost, alone = (estimate(one, PAIRS, shards(one, PAIRS)) for one in (priced, plan()))
+    assert cost.forward_passes == 3 * alone.forward_passes
 
 
 def word(cue: str, before: str, after: str, *, other: str) -> Pair:
