@@ -12,7 +12,7 @@ from scipy import stats
 
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.contrasts import Contrast, columns, independent, units
-from audit_service.domain.metrics import LOG_ODDS, Margins, Metric
+from audit_service.domain.metrics import LOG_ODDS, Metric
 from audit_service.domain.plan import Judging, Unit
 from audit_service.domain.uncertainty import (
     Array,
@@ -25,6 +25,7 @@ from audit_service.domain.uncertainty import (
     generator,
     sign_flip,
 )
+from audit_service.errors import InvalidInput
 
 
 def mean(name: str) -> Statistic:
@@ -120,7 +121,7 @@ def assess(
 ) -> Assessment:
     """Gap, significance and equivalence of one contrast; ``unit`` is what is resampled.
 
-    Under a metric that has margins on these prompts.
+    Raises InvalidInput for a metric that has no margins on these prompts: thresholds in nats are none in its unit.
     """
     clusters = Clusters.of([independent(pair, unit) for pair in contrast.table.pairs])
     data = columns(contrast.table, cut=behavior.cut, metric=metric)
@@ -138,8 +139,12 @@ def _assessment(
     metric: Metric,
     rng: np.random.Generator,
 ) -> Assessment:
-    in_nats = Margins(behavior.threshold.gap_nats, judging.delta_nats)
-    margins = metric.margins(contrast.table, threshold=in_nats.threshold, delta=in_nats.delta) or in_nats
+    margins = metric.margins(contrast.table, threshold=behavior.threshold.gap_nats, delta=judging.delta_nats)
+    if margins is None:
+        raise InvalidInput(
+            f"{metric.name} has no threshold in {metric.unit} on the prompts of {contrast.key}.",
+            remedy="Declare a tolerance for the metric, or judge by log-odds.",
+        )
     estimate = sample.estimate(mean("gap"), alpha=judging.alpha, what="mean paired gap")
     base = Assessment(
         contrast.key,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from audit_service.domain.cells import DecisionTable, EffectTable, Mask
-from audit_service.domain.contrasts import contrasts
+from audit_service.domain.contrasts import Contrast, contrasts
 from audit_service.domain.disparity import assess, unit_of
 from audit_service.domain.metrics import LOG_ODDS, Metric, metric_of
 from audit_service.domain.pairs import Pair
@@ -56,7 +56,8 @@ def robust(
 ) -> tuple[Verdict, ...]:
     """The verdicts, each with the share of the specifications that give the same and the names of those that do not.
 
-    The behavior's verdict is also compared with that of each form alone.
+    A part of the prompts on which a metric has no threshold gives no verdict and does not count. The behavior's verdict
+    is also compared with that of each form alone.
     """
     metrics = {metric.name: metric for metric in judging_metrics(plan, decisions)}
     grid = [
@@ -67,7 +68,7 @@ def robust(
     return tuple(
         _with_share(
             verdict,
-            [(name, values[verdict.scope]) for name, values in grid]
+            [(name, values[verdict.scope]) for name, values in grid if verdict.scope in values]
             + (alone if verdict.scope == "behavior" and len(alone) > 1 else []),
         )
         for verdict in verdicts
@@ -77,11 +78,15 @@ def robust(
 def judging_metrics(plan: Plan, decisions: DecisionTable) -> Iterator[Metric]:
     """The plan's metrics under which a verdict can be given: read in this run, and with a threshold in their unit."""
     found = [contrast for contrast in contrasts(decisions, plan.behavior) if contrast.table.pairs]
-    limits = {"threshold": plan.behavior.threshold.gap_nats, "delta": plan.judging.delta_nats}
     for definition in plan.metrics:
         metric = metric_of(definition, plan.behavior)
-        if metric.knows(decisions) and all(metric.margins(contrast.table, **limits) for contrast in found):
+        if metric.knows(decisions) and _has_margins(metric, found, plan):
             yield metric
+
+
+def _has_margins(metric: Metric, found: Sequence[Contrast], plan: Plan) -> bool:
+    limits = {"threshold": plan.behavior.threshold.gap_nats, "delta": plan.judging.delta_nats}
+    return all(metric.margins(contrast.table, **limits) for contrast in found)
 
 
 def _with_share(verdict: Verdict, others: Sequence[tuple[str, VerdictValue]]) -> Verdict:
@@ -93,10 +98,12 @@ def _with_share(verdict: Verdict, others: Sequence[tuple[str, VerdictValue]]) ->
 def _values(
     spec: Specification, metric: Metric, plan: Plan, decisions: DecisionTable, protocol: Sequence[LintFinding]
 ) -> dict[str, VerdictValue]:
-    """Scope → verdict under one specification."""
+    """Scope → verdict under one specification; nothing where the metric has no threshold on these prompts."""
     judging = plan.judging if spec.part == 0 else plan.judging.model_copy(update={"resamples": RESAMPLES})
     kept = decisions.select(_part(decisions.pairs, spec.part, judging))
     found = contrasts(kept, plan.behavior)
+    if not _has_margins(metric, found, plan):
+        return {}
     assessments = []
     for contrast in found:
         unit = unit_of(contrast, spec.unit, alpha=judging.alpha)

@@ -12,6 +12,7 @@ from audit_service.domain.judgement import judge
 from audit_service.domain.pairs import PairKind
 from audit_service.domain.plan import Unit
 from audit_service.domain.uncertainty import Clusters, Resampled, generator
+from audit_service.errors import InvalidInput
 from tests.domain.made import METRICS, PASSED, audit, behavior, decisions, noisy
 
 
@@ -205,3 +206,11 @@ def test_where_everybody_is_approved_the_judge_gives_the_ratio_of_rates_no_inter
     judgement = judge(plan, decisions(pairs.pairs, noisy(0.1), base=lambda _: 9.0), [], [PASSED])
     [ratio] = [one for one in judgement.results if one.key == "raw.race.black.rate_ratio_independent"]
     assert (ratio.value, ratio.low, ratio.high, ratio.reason.id) == (1.0, None, None, "reason.no_variation")
+
+
+def test_a_metric_without_a_threshold_on_the_prompts_is_not_judged_by_that_in_nats() -> None:
+    """So far from the border that float64 knows no slope of the probability."""
+    _, pairs = audit()
+    table = decisions(pairs.pairs, noisy(0.5), base=lambda _: 800.0)
+    with pytest.raises(InvalidInput, match="probability has no threshold in percentage points"):
+        assessed(table, metric=METRICS["probability"])

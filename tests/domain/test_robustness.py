@@ -5,10 +5,11 @@ import pytest
 
 from audit_service.domain.contrasts import contrasts
 from audit_service.domain.judgement import judge
+from audit_service.domain.pairs import PairKind
 from audit_service.domain.plan import Corruption, Direction, Robustness, Unit
 from audit_service.domain.readings import DEFAULT, LOG_ODDS, MetricDefinition, Tolerance
 from audit_service.domain.results import Judgement, VerdictValue
-from audit_service.domain.robustness import leading_site, specifications
+from audit_service.domain.robustness import _part, _values, judging_metrics, leading_site, specifications
 from audit_service.domain.sentences import english
 from tests.domain.made import PASSED, audit, decisions, effects, noisy
 
@@ -81,6 +82,25 @@ def test_every_metric_of_the_plan_has_its_gap_beside_that_of_the_placebo_pairs()
         assert rows[f"raw.placebo.metric.{name}"].value is not None
     assert rows["raw.race.black.metric.probability"].value == pytest.approx(rows["raw.race.black.gap_pp"].value)
     assert rows["raw.race.black.metric.kl"].p_value is None
+
+
+def test_a_part_of_the_prompts_on_which_a_metric_has_no_threshold_gives_no_verdict() -> None:
+    """Near the border in one cluster only: parts without it know no slope of the probability."""
+    plan, pairs = audit(names=24)
+    [near, *_] = [pair.cluster for pair in pairs.pairs if pair.kind is PairKind.CONTRAST]
+    robustness = Robustness(units=(Unit.CLUSTER,), prompt_resamples=12, kept_share=0.5)
+    judging = plan.judging.model_copy(update={"robustness": robustness})
+    probability = next(one for one in DEFAULT if one.name == "probability")
+    plan = plan.model_copy(update={"judging": judging, "metrics": (probability,)})
+    table = decisions(pairs.pairs, noisy(0.5), base=lambda pair: 0.0 if pair.cluster == near else 800.0)
+    [metric] = judging_metrics(plan, table)
+    grid = specifications(["probability"], robustness)
+    given = [_values(spec, metric, plan, table, ()) for spec in grid]
+    kept = [near in {p.cluster for p in table.select(_part(table.pairs, spec.part, judging)).pairs} for spec in grid]
+    assert [bool(values) for values in given] == kept
+    assert 0 < sum(kept) < len(kept)
+    counted = judge(plan, table, [], [PASSED]).forms[0]
+    assert counted.share_unchanged == pytest.approx(1 - len(counted.changed_by) / sum(kept))
 
 
 def test_the_behavior_is_compared_with_each_form_alone() -> None:
