@@ -36,7 +36,8 @@ def in_words(behavior: Behavior, judging: Judging, pairs: Sequence[Pair]) -> tup
     """What each comparison can detect before the run, and what a gap of the equivalence margin takes.
 
     The forms ask the same names; what the first that has the comparison can detect is said. Where templates share
-    names, whole cue pairs are what is independent.
+    names, whole cue pairs are what is independent. The judge corrects for all comparisons of the run (Holm), so
+    alpha is divided by their number: what is detected so is detected by Holm's correction too (Bonferroni's bound).
     """
     spread = judging.pilot.spread_nats if judging.pilot else behavior.threshold.gap_nats
     source = (
@@ -46,11 +47,18 @@ def in_words(behavior: Behavior, judging: Judging, pairs: Sequence[Pair]) -> tup
     )
     contrast = [pair for pair in pairs if pair.kind is PairKind.CONTRAST]
     groups = dict.fromkeys((pair.attribute, pair.comparison_group) for pair in contrast)
-    said = [one for attribute, group in groups for one in _of_group(contrast, attribute, group, spread, judging)]
+    family = len({(pair.form, pair.attribute, pair.comparison_group) for pair in contrast})
+    said = [
+        one
+        for attribute, group in groups
+        for one in _of_group(contrast, attribute, group, spread=spread, family=family, judging=judging)
+    ]
     return (source, *said) if said else ()
 
 
-def _of_group(pairs: Sequence[Pair], attribute: str, group: str, spread: float, judging: Judging) -> Iterator[Sentence]:
+def _of_group(
+    pairs: Sequence[Pair], attribute: str, group: str, *, spread: float, family: int, judging: Judging
+) -> Iterator[Sentence]:
     ours = [pair for pair in pairs if (pair.attribute, pair.comparison_group) == (attribute, group)]
     ours = [pair for pair in ours if pair.form == ours[0].form]
     by = Unit.CUES if len(units(ours, alpha=judging.alpha)) > 1 else Unit.CLUSTER
@@ -61,13 +69,14 @@ def _of_group(pairs: Sequence[Pair], attribute: str, group: str, spread: float, 
         "clusters": clusters,
         "by": "cue pairs" if by is Unit.CUES else "clusters",
     }
-    fewest = fewest_clusters(judging.alpha)
+    alpha, fewest = judging.alpha / family, fewest_clusters(judging.alpha / family)
     if clusters < fewest:
         yield say("power.none", **words, needed=fewest)
         return
-    effect = detectable(spread, clusters=clusters, alpha=judging.alpha)
-    yield say("power.now", **words, names=names, effect=effect, unit="nats", alpha=judging.alpha, power=POWER)
+    effect = detectable(spread, clusters=clusters, alpha=alpha)
+    tested = {"alpha": judging.alpha, "comparisons": family, "power": POWER}
+    yield say("power.now", **words, **tested, names=names, effect=effect, unit="nats")
     if effect > judging.delta_nats:
-        needed = required_clusters(spread, effect=judging.delta_nats, alpha=judging.alpha)
+        needed = required_clusters(spread, effect=judging.delta_nats, alpha=alpha)
         more = math.ceil(needed * names / clusters)
         yield say("power.more", group=group, effect=judging.delta_nats, unit="nats", names=more)

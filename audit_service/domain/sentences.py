@@ -231,10 +231,10 @@ CATALOGUE: Final[dict[str, str]] = {
     # Power, in words
     "power.now": (
         "{group}: with these {names} names ({clusters} independent {by}) a gap of {effect:.2g} {unit} can be detected "
-        "(alpha {alpha:g}, power {power:.0%})."
+        "(alpha {alpha:g} divided by the number of comparisons, {comparisons}; power {power:.0%})."
     ),
     "power.more": "{group}: for {effect:.2g} {unit} take {names} names.",
-    "power.none": "{group}: there are {clusters} independent {by}; below {needed} nothing can be concluded.",
+    "power.none": "{group}: there are {clusters} independent {by}; below {needed} no gap can be detected.",
     "power.declared": "The clusters' gaps are taken to vary by {spread:.2g} nats (standard deviation): {source}.",
     "power.assumed": (
         "The clusters' gaps are assumed to vary by {spread:.2g} nats (standard deviation), as much as the threshold: "

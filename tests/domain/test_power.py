@@ -54,7 +54,7 @@ def test_the_design_is_put_in_words_by_the_names_that_it_has() -> None:
     assert source.endswith("vary by 0.3 nats (standard deviation): pilot of May.")
     assert now == (
         f"black: with these 72 names (36 independent cue pairs) a gap of {effect:.2g} nats can be detected "
-        "(alpha 0.05, power 80%)."
+        "(alpha 0.05 divided by the number of comparisons, 1; power 80%)."
     )
     assert more == f"black: for 0.05 nats take {2 * needed} names."
 
@@ -71,10 +71,23 @@ def test_a_design_that_suffices_asks_for_nothing_more() -> None:
 
 
 def test_a_design_that_can_conclude_nothing_says_so() -> None:
-    assert said(names=2)[1] == "black: there are 4 independent clusters; below 6 nothing can be concluded."
+    assert said(names=2)[1] == "black: there are 4 independent clusters; below 6 no gap can be detected."
     assert in_words(audit()[0].behavior, audit()[0].judging, ()) == ()
 
 
 def test_each_comparison_group_is_told_once_whatever_the_forms() -> None:
     found = said(names=12, groups=("black", "asian"), forms=("raw", "chat"))
     assert [line.partition(":")[0] for line in found[1:]] == ["asian", "asian", "black", "black"]
+
+
+def test_more_forms_and_groups_take_a_larger_gap_for_alpha_is_shared_among_them() -> None:
+    plan, pairs = audit(names=36, groups=("black", "asian"), forms=("raw", "chat"))
+    judging = plan.judging.model_copy(update={"pilot": Pilot(spread_nats=0.3, source="pilot"), "delta_nats": 0.05})
+    said = in_words(plan.behavior, judging, pairs.pairs)
+    now = [one for one in said if one.id == "power.now"]
+    assert len(now) == 2
+    for one in now:
+        assert one.values["comparisons"] == 4
+        assert achieved(one.values["effect"], 0.3, 36, 0.05 / 4) == pytest.approx(0.8, abs=1e-4)
+    needed = required_clusters(0.3, effect=0.05, alpha=0.05 / 4)
+    assert [one.values["names"] for one in said if one.id == "power.more"] == [2 * needed] * 2
