@@ -108,9 +108,11 @@ def _stability(effects: SiteEffects, *, key: str, judging: Judging) -> Iterator[
     yield _spread(f"{key}.split_half", split_half(halves), method, unit="1")
     control = held_out(halves, rng=rng)
     method = f"mean effect, in one half, of the {leading} sites that lead in the other; 95 % of the splits"
-    yield _spread(f"{key}.leading_held_out", control.leading, method, unit="nats", p_value=control.p_value)
+    yield _spread(f"{key}.leading_held_out", control.leading, method, unit="nats")
     method = f"the same for {leading} random sites; 95 % of the splits"
     yield _spread(f"{key}.random_site_null", control.random, method, unit="nats")
+    method = "share of random sets at least as large as the leading ones, over dependent splits; no p value"
+    yield plain(f"{key}.random_sites_lead", control.beaten, unit="share", method=method)
 
 
 def _screened(effects: SiteEffects, *, key: str, alpha: float) -> Iterator[Result]:
@@ -125,10 +127,10 @@ def _screened(effects: SiteEffects, *, key: str, alpha: float) -> Iterator[Resul
         yield plain(f"{key}.{site.key}.q_bh", q, unit="p", method="sign flips; Benjamini-Hochberg, for screening only")
 
 
-def _spread(key: str, spread: Spread | None, method: str, *, unit: str, p_value: float | None = None) -> Result:
+def _spread(key: str, spread: Spread | None, method: str, *, unit: str) -> Result:
     if spread is None:
         return row(key, Estimate(None, None, None, method, "reason.undefined"), unit=unit)
-    return row(key, Estimate(*spread, method), unit=unit, p_value=p_value)
+    return row(key, Estimate(*spread, method), unit=unit)
 
 
 def asymmetry_rows(form: str, table: EffectTable, found: Sequence[Asymmetry]) -> Iterator[Result]:

@@ -36,8 +36,11 @@ class HeldOut:
     """Mean effect of the leading sites, in the direction they had when chosen (nats)."""
     random: Spread
     """The same for as many sites drawn at random."""
-    p_value: float
-    """Share of random sets at least as large as the leading ones."""
+    beaten: float
+    """Share of all pairs of a random and a leading set, over the splits, in which the random one is at least as large.
+
+    The splits share their clusters, so it describes them and is no p value.
+    """
 
 
 def leading_count(sites: int) -> int:
@@ -113,7 +116,7 @@ def held_out(halves: Halves, *, rng: np.random.Generator) -> HeldOut:
     drawn = np.argsort(rng.random((splits, sites)), axis=1)[:, :count]
     strong, random = (_signed_mean(halves, chosen) for chosen in (leading, drawn))
     beaten = (random[:, None] >= strong[None, :]).mean()
-    return HeldOut(Spread.of(strong), Spread.of(random), float((beaten * splits + 1) / (splits + 1)))
+    return HeldOut(Spread.of(strong), Spread.of(random), float(beaten))
 
 
 def _signed_mean(halves: Halves, chosen: NDArray[np.intp]) -> Array:

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from audit_service.domain.judgement import judge
+from audit_service.domain.plan import Direction
 from audit_service.domain.stability import (
     Halves,
     Spread,
@@ -13,6 +15,7 @@ from audit_service.domain.stability import (
     split_half,
 )
 from audit_service.domain.uncertainty import Array, generator
+from tests.domain.made import PASSED, audit, decisions, effects, noisy
 
 STRONG = np.zeros(40)
 STRONG[:10] = np.linspace(2, 1, 10)
@@ -70,12 +73,23 @@ def test_split_half_of_equal_sites_is_undefined() -> None:
 
 def test_sites_that_lead_by_chance_do_not_lead_in_the_other_half() -> None:
     control = held_out(halves(np.zeros(40), noise=1.0), rng=generator(0))
-    assert control.p_value > 0.2
+    assert control.beaten > 0.2
     assert abs(control.leading.value - control.random.value) < 0.1
 
 
 def test_sites_that_lead_truly_lead_in_the_other_half_too() -> None:
     control = held_out(halves(STRONG, noise=0.5), rng=generator(0))
-    assert control.p_value < 0.05
+    assert control.beaten == 0
     assert control.leading.value == pytest.approx(STRONG[:10].mean(), abs=0.1)
     assert control.random.high < control.leading.low
+
+
+def test_what_random_sites_reach_is_a_share_and_no_p_value() -> None:
+    plan, pairs = audit(names=24)
+    table = decisions(pairs.pairs, noisy(0.5))
+    traced = effects(plan, table, Direction.DENOISE, shares={"attn_out.L2.cue": 0.8}, noise=0.01)
+    rows = {row.key: row for row in judge(plan, table, [traced], [PASSED]).results}
+    assert rows["raw.denoise.leading_held_out"].p_value is None
+    share = rows["raw.denoise.random_sites_lead"]
+    assert (share.unit, share.p_value) == ("share", None)
+    assert 0 <= share.value < 0.5
