@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from audit_service.domain.behaviors import Answer
 from audit_service.domain.generation import generate
 from audit_service.domain.joint import joint_shards
 from audit_service.domain.judgement import judge
@@ -197,6 +198,29 @@ def test_every_metric_is_read_in_the_same_runs(tmp_path: Path) -> None:
         assert found[f"raw.{direction}.metric.kl.z.L1.2.all"].value < 0
     assert found["raw.race.black.metric.rank"].value is not None
     assert found["raw.race.black.metric.kl"].value > found["raw.placebo.metric.kl"].value
+
+
+def test_the_expected_amount_of_two_answers_follows_from_their_probabilities(tmp_path: Path) -> None:
+    made, _, network = audited(tmp_path, ONE_HEAD, kinds=(SiteKind.Z,), pairs_per_form=12)
+    answers = {"cheap": Answer(spellings=(" Yes",), amount=1), "dear": Answer(spellings=(" No",), amount=3)}
+    priced = Plan(
+        **{name: getattr(made, name) for name in Plan.model_fields}
+        | {
+            "behavior": made.behavior.model_copy(update={"answers": answers}),
+            "metrics": tuple(m for m in BUILT_IN if m.name in {"log-odds", "probability", "expected-amount"}),
+            "tracing": made.tracing.model_copy(update={"all_readouts": True}),
+        }
+    )
+    found = rows(_judged(priced, generate(priced.behavior), network))
+    # 1 p + 3 (1 - p) falls by 2 where p, the share of the first answer, rises by 1.
+    for key in ("race.black", "placebo"):
+        share = found[f"raw.{key}.metric.probability"].value / 100
+        assert found[f"raw.{key}.metric.expected-amount"].value == pytest.approx(-2 * share, abs=1e-5)
+    for direction in Direction:
+        share = found[f"raw.{direction}.metric.probability.z.L1.2.all"].value / 100
+        assert abs(share) > 0.1
+        amount = found[f"raw.{direction}.metric.expected-amount.z.L1.2.all"].value
+        assert amount == pytest.approx(-2 * share, abs=1e-5)
 
 
 def test_a_run_that_kept_the_decision_values_alone_says_which_metrics_were_not_read(tmp_path: Path) -> None:
