@@ -71,6 +71,8 @@ class Metric:
             return None
         if (own := self.definition.tolerance) is not None:
             return Margins(own.gap, own.delta)
+        if self.definition.formula == "d":
+            return Margins(threshold, delta)  # its slope is 1, which huge values would lose in rounding
         scale = abs(self.slope(table)) if self.definition.names() <= FOLLOWS else 0.0
         return Margins(threshold * scale, delta * scale) if np.isfinite(scale) and scale > 0 else None
 
