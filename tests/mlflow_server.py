@@ -47,10 +47,15 @@ def _answers(url: str) -> bool:
         return False
 
 
+def registry(url: str) -> mlflow.MlflowClient:
+    """A client of this server alone: unless told, MLflow asks the registry that the process used last."""
+    return mlflow.MlflowClient(url, registry_uri=url)
+
+
 def register(url: str, name: str, folder: Path, *, layout: str = "model") -> str:
     """Log the folder as an MLflow model's files and register them as the next version; the version."""
     mlflow.set_tracking_uri(url)
-    client = mlflow.MlflowClient(url)
+    client = registry(url)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     experiment = client.get_experiment_by_name("audit")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import mlflow
 import pytest
 from junitparser import JUnitXml
 from pypdf import PdfReader
@@ -33,7 +32,7 @@ from audit_service.settings import Settings
 from tests.folders import open_folder
 from tests.journey.conftest import COMMAND, Machine, environment, up
 from tests.journey.test_recovery import ended
-from tests.mlflow_server import mlflow_server, register
+from tests.mlflow_server import mlflow_server, register, registry
 from tests.receivers import Hook, Letterbox, hook_server, mail_server
 from tests.retraining import retrain
 
@@ -78,7 +77,7 @@ def accepted(world: World, audit_file: Path) -> str:
     """Version 1, imported from MLflow, audited, and accepted by a reviewer."""
     client = world.client
     events = f"{address(world)}/v1/mlflow/events"
-    mlflow.MlflowClient(world.registry).create_webhook("audit", events, ["model_version.created"], secret=SECRET)
+    registry(world.registry).create_webhook("audit", events, ["model_version.created"], secret=SECRET)
     version = register(world.registry, "tiny", audit_file.parent / "model")
     client.import_model(ImportCreate(name="tiny", version=version))
     eventually(lambda: [one.state for one in client.model_imports()] == [ImportState.DONE])
