@@ -30,13 +30,15 @@ class Corruption(StrEnum):
     RESAMPLE = "resample"
     """The comparison prompt of another pair of the form, drawn by seed."""
     MEAN = "mean"
-    """Activations averaged over the positions of the comparison prompts traced with it; noising only."""
+    """Activations averaged over all positions of several prompts."""
+    POSITIONAL_MEAN = "positional_mean"
+    """The same at each position, of prompts of one length."""
     ZERO = "zero"
-    """Activations set to zero; noising only."""
+    """Activations set to zero."""
 
 
-ABLATIONS = frozenset({Corruption.MEAN, Corruption.ZERO})
-"""Corruptions without a corrupt run: there is nothing to restore, so they are traced by noising alone."""
+ABLATIONS = frozenset({Corruption.MEAN, Corruption.POSITIONAL_MEAN, Corruption.ZERO})
+"""Corruptions without a corrupt run: there is nothing to restore, so plans trace them by noising alone."""
 
 
 class Mapping(StrEnum):

@@ -103,6 +103,8 @@ def _traces(tracing: Tracing, model: ModelIdentity) -> Iterator[str]:
         yield "one joint site; sites are exchanged two by two"
     if SiteKind.NEURONS in tracing.kinds and set(tracing.corruptions) - {Corruption.PAIR, Corruption.RESAMPLE}:
         yield "neurons are exchanged between prompts: use the corruptions pair and resample"
+    if Corruption.POSITIONAL_MEAN in tracing.corruptions:
+        yield "positional_mean needs prompts of one length; trace pairs with it by `audit-service trace`"
     if Direction.NOISE not in tracing.directions:
         for corruption in tracing.corruptions:
             if corruption in ABLATIONS:

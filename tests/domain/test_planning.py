@@ -136,3 +136,8 @@ def test_sites_that_need_equal_positions_are_refused_with_the_way_out(kind: Site
     assert caught.value.details == [
         f"{kind} needs equal token positions on both sides; patch it pair by pair with `audit-service trace`"
     ]
+
+
+def test_a_mean_by_position_is_refused_with_the_way_out() -> None:
+    with pytest.raises(InvalidInput, match="positional_mean needs prompts of one length"):
+        plan(corruptions=(Corruption.PAIR, Corruption.POSITIONAL_MEAN))

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from audit_service.domain.behaviors import Labels
-from audit_service.domain.plan import Direction
+from audit_service.domain.plan import Corruption, Direction
 from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidTrace
 from audit_service.files import write_whole
@@ -89,7 +89,7 @@ def trace(
 
     from workers.engine.determinism import make_deterministic  # noqa: PLC0415
     from workers.engine.loading import load_subject  # noqa: PLC0415
-    from workers.engine.requests import Corruption, TraceRequest, part_of, run_request, value_of  # noqa: PLC0415
+    from workers.engine.requests import TraceRequest, part_of, run_request, value_of  # noqa: PLC0415
     from workers.engine.tokens import encode_text, labels_of  # noqa: PLC0415
 
     _require_place(out, (".npz", ".json"))

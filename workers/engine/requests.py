@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.mediation import mediate
-from audit_service.domain.plan import Direction, Mapping
+from audit_service.domain.plan import Corruption, Direction, Mapping
 from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidTrace
 from workers.engine import corruptions
@@ -32,24 +31,6 @@ from workers.engine.tokens import EncodedPair
 Arrays = dict[str, NDArray[np.generic]]
 
 
-class Corruption(StrEnum):
-    """What stands against the clean run."""
-
-    PAIR = "pair"
-    """The corrupt text."""
-    GAUSSIAN = "gaussian"
-    """The clean text with noise of three standard deviations on its corrupted tokens' embeddings."""
-    ZERO = "zero"
-    """Denoising: the corrupted tokens embedded as zeros. Noising: sites set to zero."""
-    MEAN = "mean"
-    """Denoising: the corrupted tokens embedded as the vocabulary's mean. Noising: sites set to their mean over all
-    positions of the other texts."""
-    POSITIONAL_MEAN = "positional_mean"
-    """The same with the mean at each position; the other texts must be as long as the clean one."""
-    RESAMPLE = "resample"
-    """Another text in place of the corrupt one, drawn from several."""
-
-
 @dataclass(frozen=True, slots=True)
 class TraceRequest:
     """What is asked for; token ids, not texts."""
@@ -66,6 +47,8 @@ class TraceRequest:
     """Columns of the maps; every token if there are none."""
     window: int = 1
     corruption: Corruption = Corruption.PAIR
+    """Denoising from a mean or from zero embeds the corrupted tokens as the vocabulary's mean or as zeros; noising sets
+    the sites themselves, to the mean over the clean and the other texts or to zero."""
     corrupted: str | None = None
     """Segment or tokens that noise or another embedding goes on; the cue if there is none."""
     draws: int = 1

@@ -117,6 +117,8 @@ def _sides(
         case Corruption.MEAN:
             around = [recorded(prompt).recording for prompt in (encoded.corrupt, *others)]
             yield clean, Side(encoded.clean, mean([clean.recording, *around]))
+        case Corruption.POSITIONAL_MEAN:
+            raise InvalidTrace("the pairs' prompts have no one length", remedy="use the corruption mean")
         case Corruption.ZERO:
             yield clean, Side(encoded.clean, zeroed(clean.recording))
 
