@@ -51,7 +51,7 @@ def circuit(
 
     task = _task(file)
     place = model or task.model
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()
     make_deterministic(seed=seed)
     folder = ensure_demo_model(get_settings().cache_dir, progress=err.print) if place == DEMO else Path(place)
     subject = load_subject(folder, device=device)

@@ -101,7 +101,7 @@ def trace(
     directions = tuple(Direction) if direction == "both" else (_one_of(Direction, direction),)
     kind_of_corruption = _one_of(Corruption, corruption)
     changed, becomes = None if part is None else part_of(part), value_of(value)
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()
     make_deterministic()
     subject = load_subject(model, dtype=dtype, device=device)
 

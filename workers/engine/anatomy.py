@@ -246,7 +246,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
 
 
 def _head(model: PreTrainedModel, *, classifies: bool) -> nn.Linear:
-    head = model.get_submodule("score") if classifies else model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head = model.get_submodule("score") if classifies else model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         raise InvalidModel(
             f"the head of this {model.config.model_type} model is a {type(head).__name__}: not supported",

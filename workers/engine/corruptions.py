@@ -50,9 +50,7 @@ def averaged(
     subject: Subject, ids: Sequence[int], positions: Sequence[int], *, should_stop: StopCheck = never_stop
 ) -> Recording:
     """Run a prompt with the mean of the vocabulary where some tokens are embedded; InvalidTrace as above."""
-    embeddings = subject.model.get_input_embeddings()
-    weight: Tensor = embeddings.weight  # type: ignore[assignment]
-    average = weight.float().mean(0) * float(getattr(embeddings, "scalar_embed_scale", 1.0))
+    average = subject.embeddings.weight.float().mean(0) * _scale(subject)
     return _embedded(subject, ids, positions, lambda rows: average.to(rows).expand_as(rows), should_stop=should_stop)
 
 
@@ -78,10 +76,12 @@ def _embedded(
 
 def embedding_sd(subject: Subject) -> float:
     """Standard deviation of the token embeddings as they enter the residual stream."""
-    embeddings = subject.model.get_input_embeddings()
-    scale = float(getattr(embeddings, "scalar_embed_scale", 1.0))
-    weight: Tensor = embeddings.weight  # type: ignore[assignment]
-    return scale * float(weight.float().std())
+    return _scale(subject) * float(subject.embeddings.weight.float().std())
+
+
+def _scale(subject: Subject) -> float:
+    """By which some families multiply the embeddings that enter the residual stream."""
+    return float(getattr(subject.embeddings, "scalar_embed_scale", 1.0))
 
 
 def zeroed(recording: Recording) -> Recording:

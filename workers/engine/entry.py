@@ -102,7 +102,7 @@ def check_prompt(subject: Subject, ids: Sequence[int], *, behind: int = 0) -> No
         raise InvalidPairs(
             f"a prompt has {len(ids)} tokens{with_label}, the model's context is {context}", remedy="shorten the prompt"
         )
-    embeddings = int(subject.model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
+    embeddings = subject.embeddings.num_embeddings
     if not 0 <= min(ids) <= max(ids) < embeddings:
         raise InvalidPairs(
             f"a prompt holds token {max(ids)}, outside the model's vocabulary of {embeddings}",

@@ -40,7 +40,7 @@ def dropped_gradients(subject: Subject, recipient: Recording, labels: LabelToken
     with _graph(subject, recipient, labels) as (d, kept):
         for stage in (Stage.ATTN_OUT, Stage.MLP_OUT):
             for layer, output in enumerate(kept[stage]):
-                output.register_hook(dropping(layer))  # type: ignore[no-untyped-call]
+                output.register_hook(dropping(layer))
         for dropped in range(subject.anatomy.layers):  # noqa: B007 - the hooks read it
             yield _grad(d, kept, again=True)
 

@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -68,7 +69,7 @@ def load_subject(path: str | Path, *, dtype: str = "float32", device: str = "aut
     place = _device(device)
     model = _complete_model(folder, architecture, DTYPES[dtype], place)
     if isinstance(place, torch.device):
-        model.to(place)  # type: ignore[arg-type]
+        cast("nn.Module", model).to(place)  # transformers wraps its own, which then looks unbound to mypy
     subject = subject_of(model, load_tokenizer(folder))
     prove(subject)
     return subject

@@ -1,8 +1,10 @@
 """What is traced: a loaded model, its tokenizer, and where its parts are."""
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workers.engine.anatomy import Anatomy
@@ -24,9 +26,14 @@ class Subject:
     @property
     def device(self) -> torch.device:
         """Where prompts enter the model; its layers may lie elsewhere."""
-        hook = getattr(self.model.get_input_embeddings(), "_hf_hook", None)
+        hook = getattr(self.embeddings, "_hf_hook", None)
         place = getattr(hook, "execution_device", None)
         return self.model.device if place is None else torch.device(place)
+
+    @property
+    def embeddings(self) -> nn.Embedding:
+        """The tokens' own; every proven family looks them up in one table."""
+        return cast("nn.Embedding", self.model.get_input_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:

@@ -73,7 +73,7 @@ def render(order: dict[str, Any]) -> bytes:
     from weasyprint import HTML, Attachment  # noqa: PLC0415 - only after the limits hold
     from weasyprint.urls import URLFetcher, URLFetcherResponse  # noqa: PLC0415
 
-    class OwnAssets(URLFetcher):  # type: ignore[misc]
+    class OwnAssets(URLFetcher):  # type: ignore[misc]  # weasyprint has no types
         """Our stylesheet's fonts and images inside the document; everything else ends the rendering."""
 
         def fetch(self, url: str, _headers: object = None) -> URLFetcherResponse:
