@@ -76,7 +76,7 @@ def _per_row(layer: nn.Module, anatomy: Anatomy) -> tuple[float, float, float]:
     weights = {name: module.weight.numel() for name, module in layer.named_modules() if isinstance(module, nn.Linear)}
     keys_values = sum(count for name, count in weights.items() if "k_proj" in name or "v_proj" in name)
     assert keys_values, "work is counted for models with separate projections"
-    width = next(m.in_features for n, m in layer.named_modules() if n.endswith("o_proj"))  # type: ignore[union-attr]
+    width = next(m.in_features for n, m in layer.named_modules() if isinstance(m, nn.Linear) and n.endswith("o_proj"))
     return 2.0 * keys_values, 2.0 * (sum(weights.values()) - keys_values), 4.0 * width
 
 

@@ -9,6 +9,7 @@ from audit_service.domain.frameworks import (
     STRONGEST_FIRST,
     Application,
     CrosswalkRow,
+    DowngradeId,
     Facts,
     MappingFile,
     Strength,
@@ -155,11 +156,18 @@ def test_dg9_makes_the_mitigation_background() -> None:
     assert rows(facts)["MANAGE 1.4"].strength is Strength.CONTEXTUAL
 
 
-@pytest.mark.parametrize("fact", ["localisation_stable", "current", "mitigation_complete", "approver_independent"])
-def test_what_the_service_cannot_know_is_not_evaluated(fact: str) -> None:
+@pytest.mark.parametrize(
+    ("fact", "rule"),
+    [
+        ("localisation_stable", "DG5"),
+        ("current", "DG8"),
+        ("mitigation_complete", "DG9"),
+        ("approver_independent", "DG10"),
+    ],
+)
+def test_what_the_service_cannot_know_is_not_evaluated(fact: str, rule: DowngradeId) -> None:
     facts = but(**{fact: None}, artefacts=KINDS - {"localisation"})
-    rule = {"localisation_stable": "DG5", "current": "DG8", "mitigation_complete": "DG9"}.get(fact, "DG10")
-    assert evaluate_downgrades(facts)[rule] is Application.NOT_EVALUATED  # type: ignore[index]
+    assert evaluate_downgrades(facts)[rule] is Application.NOT_EVALUATED
 
 
 def test_the_weaker_of_two_strengths() -> None:

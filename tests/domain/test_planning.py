@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from audit_service.domain.behaviors import Behavior
@@ -21,8 +23,8 @@ MODEL = ModelIdentity(
 JUDGING = Judging(delta_nats=0.1)
 
 
-def plan(behavior: Behavior = BEHAVIOR, pair_set: PairSet = PAIRS, **tracing: object) -> Plan:
-    return compose(MODEL, behavior, pair_set, tracing=Tracing(**tracing), judging=JUDGING)  # type: ignore[arg-type]
+def plan(behavior: Behavior = BEHAVIOR, pair_set: PairSet = PAIRS, **tracing: Any) -> Plan:
+    return compose(MODEL, behavior, pair_set, tracing=Tracing(**tracing), judging=JUDGING)
 
 
 def changed(**changes: object) -> PairSet:

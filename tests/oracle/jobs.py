@@ -53,12 +53,13 @@ def read(file: Path) -> list[Job]:
 
 
 def _job(
-    folder: str, clean: list[int], corrupt: list[int], labels: list[list[list[int]]], cells: list[list[object]]
+    folder: str,
+    clean: list[int],
+    corrupt: list[int],
+    labels: list[list[list[int]]],
+    cells: list[tuple[str, int, int | None, list[int], list[int]]],
 ) -> Job:
-    made = [
-        Exchange(SiteKind(str(kind)), layer, head, tuple(to), tuple(by))  # type: ignore[arg-type]
-        for kind, layer, head, to, by in cells
-    ]
+    made = [Exchange(SiteKind(kind), layer, head, tuple(to), tuple(by)) for kind, layer, head, to, by in cells]
     return Job(folder, tuple(clean), tuple(corrupt), LabelTokens(*(tuple(map(tuple, side)) for side in labels)), made)
 
 

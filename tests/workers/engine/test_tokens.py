@@ -1,6 +1,7 @@
 """Prompts, segments and labels as token positions."""
 
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from audit_service.domain.behaviors import FormKind, Labels
 from audit_service.domain.labels import LabelTokens
@@ -10,8 +11,8 @@ from tests.workers.engine.words import AFTER, BEFORE, SHOUTING, STRIPPING, pair,
 from workers.engine.tokens import encode_labels, encode_pair, encode_text, labels_of
 
 
-def _text(words: object, ids: tuple[int, ...], positions: tuple[int, ...]) -> str:
-    return str(words.decode([ids[at] for at in positions]))  # type: ignore[attr-defined]
+def _text(words: PreTrainedTokenizerBase, ids: tuple[int, ...], positions: tuple[int, ...]) -> str:
+    return str(words.decode([ids[at] for at in positions]))
 
 
 def test_the_segments_read_as_they_were_declared() -> None:
