@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
-from workers.engine.anatomy import Flow
 from workers.engine.answers import AnsweredEntry, answered, answered_entries, gather, tails
 from workers.engine.donors import Recording, record
 from workers.engine.entry import check_prompt, enter
+from workers.engine.families import Flow
 from workers.engine.flight import Flight, Group, Run
 from workers.engine.patching import ROWS_IN_FLIGHT
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress

@@ -16,10 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workers.engine.anatomy import Block, Flow
+from workers.engine.anatomy import Block
 from workers.engine.attention import Heads, Prefix, attend_group, packed_attention
 from workers.engine.changes import Change
 from workers.engine.entry import Entry, join_positions, layer_arguments, take_positions
+from workers.engine.families import Flow
 from workers.engine.hooks import narrowed, on_input, on_output
 from workers.engine.neurons import neurons_reader
 from workers.engine.progress import StopCheck, never_stop, stop_if_asked

@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from audit_service.errors import InvalidModel
-from workers.engine.anatomy import anatomy_of, family_names
+from workers.engine.anatomy import anatomy_of
+from workers.engine.families import family_names
 from workers.engine.selfcheck import prove
 from workers.engine.subject import DTYPES, Subject
 

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidTrace
-from workers.engine.anatomy import Anatomy, Flow
+from workers.engine.anatomy import Anatomy
 from workers.engine.changes import Change, donors_own
 from workers.engine.donors import Recording, equal_beginning
+from workers.engine.families import Flow
 from workers.engine.flight import Edit, Run, Stage
 from workers.engine.heads import INSIDE, pattern_rows, require_counterpart
 from workers.engine.neurons import require_neurons

@@ -24,11 +24,12 @@ from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.errors import InvalidTrace
-from workers.engine.anatomy import Anatomy, Block, Flow
+from workers.engine.anatomy import Anatomy, Block
 from workers.engine.answers import unpatched
 from workers.engine.attention import Heads, packed_attention, weights_of
 from workers.engine.donors import record
 from workers.engine.entry import Entry, enter, take_positions
+from workers.engine.families import Flow
 from workers.engine.hooks import narrowed, on_output
 from workers.engine.progress import StopCheck, never_stop, stop_if_asked
 from workers.engine.readout import check_labels, logits

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
-from workers.engine.anatomy import FAMILIES
+from workers.engine.families import FAMILIES
 from workers.engine.loading import Subject
 from workers.engine.positions import Exchange
 

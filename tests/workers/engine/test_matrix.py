@@ -13,10 +13,10 @@ from audit_service.domain.plan import Direction
 from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from tests.workers.engine import naive
 from tests.workers.engine.models import CLASSIFIERS, MORE, VARIANTS, WHOLE, tiny
-from workers.engine.anatomy import FAMILIES
 from workers.engine.corruptions import mean, noised, zeroed
 from workers.engine.decisions import measure_decisions
 from workers.engine.donors import Recording, record
+from workers.engine.families import FAMILIES
 from workers.engine.heads import INSIDE
 from workers.engine.loading import Subject
 from workers.engine.neurons import neurons_reader
