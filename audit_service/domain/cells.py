@@ -157,14 +157,16 @@ class EffectTable:
 
     def of_width(self, width: int) -> "EffectTable":
         """The sites that span so many layers."""
-        kept = [index for index, site in enumerate(self.sites) if site.width == width]
+        return replace(self.at([index for index, site in enumerate(self.sites) if site.width == width]), width=width)
+
+    def at(self, columns: list[int]) -> "EffectTable":
+        """The sites with these indices, in their order."""
         unpatched = [len(self.sites), len(self.sites) + 1]
         return replace(
             self,
-            sites=tuple(self.sites[index] for index in kept),
-            patched=self.patched[:, kept],
-            width=width,
-            readouts={name: cells[:, kept + unpatched] for name, cells in self.readouts.items()},
+            sites=tuple(self.sites[column] for column in columns),
+            patched=self.patched[:, columns],
+            readouts={name: cells[:, columns + unpatched] for name, cells in self.readouts.items()},
         )
 
     @property

@@ -31,14 +31,8 @@ def site_pairs(sites: Sequence[Site]) -> tuple[tuple[Site, Site], ...]:
 class JointTable:
     """Pairs that took no part in choosing the sites: each site alone, and each two at once."""
 
-    form: str
-    direction: Direction
-    pairs: tuple[Pair, ...]
-    sites: tuple[Site, ...]
-    recipient: Cells
-    """[pair] decision value of the unpatched recipient."""
-    alone: Cells
-    """[pair, site] patched decision value."""
+    alone: EffectTable
+    """Of the sites that lead."""
     together: Cells
     """[pair, set] patched decision value, sets as in ``site_pairs``."""
 
@@ -48,17 +42,9 @@ class JointTable:
     ) -> Self:
         """The joint shards' cells beside those of the single sites on the same pairs."""
         rows = {pair.id: row for row, pair in enumerate(alone.pairs)}
-        columns = [alone.sites.index(site) for site in sites]
-        chosen = alone.take(np.array([rows[pair.id] for pair in pairs], dtype=np.intp))
-        return cls(
-            alone.form,
-            alone.direction,
-            tuple(pairs),
-            tuple(sites),
-            chosen.recipient,
-            chosen.patched[:, columns],
-            np.concatenate([shard.patched for shard in shards]),
-        )
+        ours = alone.take(np.array([rows[pair.id] for pair in pairs], dtype=np.intp))
+        chosen = ours.at([alone.sites.index(site) for site in sites])
+        return cls(chosen, np.concatenate([shard.patched for shard in shards]))
 
 
 def joint_shards(plan: Plan, tables: Sequence[EffectTable]) -> Iterator[Shard]:

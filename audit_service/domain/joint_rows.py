@@ -65,26 +65,26 @@ class Interaction:
 def interactions(plan: Plan, table: JointTable, decisions: DecisionTable) -> list[Interaction]:
     """Each two sites of one form and direction over the measured pairs; none without a measured pair."""
     judging, kept = plan.judging, _measured(plan, table, decisions)
-    pairs = [pair for pair, one in zip(table.pairs, kept, strict=True) if one]
-    if not pairs:
+    single = table.alone.select(kept)
+    if not single.pairs:
         return []
-    recipient = table.recipient[kept].astype(np.float64)[:, None]
-    alone, together = table.alone[kept] - recipient, table.together[kept] - recipient
-    found = site_pairs(table.sites)
-    parts = np.array([[table.sites.index(site) for site in both] for both in found])
+    recipient = single.recipient.astype(np.float64)[:, None]
+    alone, together = single.patched - recipient, table.together[kept] - recipient
+    found = site_pairs(single.sites)
+    parts = np.array([[single.sites.index(site) for site in both] for both in found])
     excess = together - alone[:, parts].sum(axis=2)
     excess[:, np.abs(excess).max(axis=0) < RESOLUTION] = 0
-    clusters = Clusters.of([pair.cluster for pair in pairs])
-    stream = (table.form, table.direction, "joint")
+    clusters = Clusters.of([pair.cluster for pair in single.pairs])
+    stream = (single.form, single.direction, "joint")
     test = None
     if clusters.count >= fewest_clusters(judging.alpha):
         rng = generator(judging.seed, *stream)
-        by = units(pairs, alpha=judging.alpha)
+        by = units(single.pairs, alpha=judging.alpha)
         test = most_cautious([sign_flip(unit.sums(excess), rng=rng, resamples=judging.resamples) for unit in by])
     return [
         Interaction(
             both,
-            table.direction,
+            single.direction,
             _excess(
                 together[:, number], alone[:, parts[number]], clusters, plan, name=".".join([*stream, str(number)])
             ),
@@ -100,8 +100,8 @@ def interactions(plan: Plan, table: JointTable, decisions: DecisionTable) -> lis
 def _measured(plan: Plan, table: JointTable, decisions: DecisionTable) -> Mask:
     measured = decisions.measured(min_coverage=plan.behavior.min_coverage)
     known = {pair.id for pair, kept in zip(decisions.pairs, measured, strict=True) if kept}
-    cells = np.column_stack([table.recipient, table.alone, table.together])
-    known_here = np.array([pair.id in known for pair in table.pairs], dtype=bool)
+    cells = np.column_stack([table.alone.recipient, table.alone.patched, table.together])
+    known_here = np.array([pair.id in known for pair in table.alone.pairs], dtype=bool)
     return np.asarray(np.isfinite(cells).all(axis=1) & known_here)
 
 

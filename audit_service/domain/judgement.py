@@ -37,7 +37,7 @@ def judge(
     traced = [measured_part(plan, table, decisions) for table in effects]
     asymmetric = list(named_asymmetries(plan, traced))
     leaders = list(leading_sites(plan, traced))
-    together = [(table.form, interactions(plan, table, decisions)) for table in joint]
+    together = [(table.alone.form, interactions(plan, table, decisions)) for table in joint]
     rows = (
         *_decision_rows(plan, decisions, judged),
         *(one for part in traced for one in trace_rows(plan, part)),

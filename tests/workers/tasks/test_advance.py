@@ -87,9 +87,9 @@ def test_the_second_stage_is_cut_once_from_the_cells_of_the_first_and_then_judge
     assert state(worker, run_id) is RunState.JUDGING
     with worker.database.reading() as session:
         tables = load(session, run_id).tables()
-    assert {(table.form, table.direction) for table in tables.joint} == {
+    assert {(table.alone.form, table.alone.direction) for table in tables.joint} == {
         (form, way) for form in ("raw", "chat") for way in Direction
     }
-    chosen = {pair.id for table in tables.joint for pair in table.pairs}
+    chosen = {pair.id for table in tables.joint for pair in table.alone.pairs}
     traced = {pair.id for table in tables.effects for pair in table.pairs}
     assert chosen < traced, "the pairs that chose the sites are not judged"
