@@ -34,17 +34,7 @@ class call(Generic[P, T]):  # noqa: N801 - a decorator
     @overload
     def __get__(self, client: Waiting, kind: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
     def __get__(self, client: object, kind: type) -> Any:
-        if client is None:
-            return self
-        bound = partial(self._work, client)
-        if isinstance(client, Waiting):
-            return bound
-
-        @wraps(self._work)
-        def answer(*args: P.args, **kwargs: P.kwargs) -> T:
-            return _finished(bound(*args, **kwargs))
-
-        return answer
+        return self if client is None else _shown(self._work, client, _finished)
 
 
 class stream(Generic[P, T]):  # noqa: N801 - a decorator
@@ -61,17 +51,20 @@ class stream(Generic[P, T]):  # noqa: N801 - a decorator
     @overload
     def __get__(self, client: Waiting, kind: type) -> Callable[P, AsyncIterator[T]]: ...
     def __get__(self, client: object, kind: type) -> Any:
-        if client is None:
-            return self
-        bound = partial(self._work, client)
-        if isinstance(client, Waiting):
-            return bound
+        return self if client is None else _shown(self._work, client, _each)
 
-        @wraps(self._work)
-        def each(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-            return _each(bound(*args, **kwargs))
 
-        return each
+def _shown(work: Callable[..., Any], client: object, answer: Callable[[Any], Any]) -> Callable[..., Any]:
+    """The client's method; a blocking client has the answer of what the work returns."""
+    bound = partial(work, client)
+    if isinstance(client, Waiting):
+        return bound
+
+    @wraps(work)
+    def at_once(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - ``call`` and ``stream`` have them typed
+        return answer(bound(*args, **kwargs))
+
+    return at_once
 
 
 def _finished(work: Awaitable[T]) -> T:
