@@ -208,13 +208,14 @@ def untraced(form: str, direction: Direction) -> Sentence:
     return say("effects.not_traced", form=form, direction=direction)
 
 
-def leading_row(form: str, leading: LeadingSite) -> Result:
-    """How often the leading site of a form leads."""
+def leading_rows(form: str, leading: LeadingSite) -> Iterator[Result]:
+    """How often the leading site of a form leads, over all other specifications and choice by choice."""
     method = (
-        f"share of {leading.specifications} specifications (direction, corruption, metric, prompts) in which "
+        f"share of {leading.specifications} other specifications (direction, corruption, metric, prompts) in which "
         f"{leading.site} leads"
     )
-    return plain(f"{form}.leading_site_share", leading.share, unit="share", method=method)
+    yield plain(f"{form}.leading_site_share", leading.share, unit="share", method=method)
+    yield from leading.rows
 
 
 def leading_statement(form: str, leading: LeadingSite) -> Sentence:

@@ -6,7 +6,7 @@ from audit_service.domain.cells import DecisionTable, EffectTable
 from audit_service.domain.contrasts import Contrast, contrasts
 from audit_service.domain.decision_rows import attribute_rows, contrast_rows, form_rows
 from audit_service.domain.disparity import Assessment, assess, unit_of
-from audit_service.domain.effect_rows import asymmetry_rows, asymmetry_statements, leading_row, leading_statement
+from audit_service.domain.effect_rows import asymmetry_rows, asymmetry_statements, leading_rows, leading_statement
 from audit_service.domain.joint import JointTable
 from audit_service.domain.joint_rows import Interaction, interactions, joint_rows, joint_statements
 from audit_service.domain.plan import Plan, Unit
@@ -43,7 +43,7 @@ def judge(
         *(one for part in traced for one in trace_rows(plan, part)),
         *(one for table, found in asymmetric for one in asymmetry_rows(table.form, table, found)),
         *(one for form, found in together for one in joint_rows(form, found)),
-        *(leading_row(form, leading) for form, leading in leaders),
+        *(one for form, leading in leaders for one in leading_rows(form, leading)),
     )
     seen = Seen.of(decisions, min_coverage=plan.behavior.min_coverage, unequal_spans=plan.pair_set.unequal_spans)
     protocol = (
@@ -61,11 +61,14 @@ def judge(
         *_joint_statements(together, alpha=plan.judging.alpha),
         *(leading_statement(form, leading) for form, leading in leaders),
     )
-    whole, *parts = robust([behavior_verdict(forms), *forms], plan=plan, decisions=decisions, protocol=protocol)
+    verdicts = [behavior_verdict(forms), *forms]
+    (whole, *parts), shares = robust(
+        verdicts, judged=[one for _, one in judged], plan=plan, decisions=decisions, protocol=protocol
+    )
     return Judgement(
         verdict=whole,
         forms=tuple(parts),
-        results=rows,
+        results=(*rows, *shares),
         protocol=tuple(sorted(protocol, key=lambda finding: finding.rule)),
         controls=tuple(controls),
         statements=statements,

@@ -65,7 +65,7 @@ class Verdict(Frozen):
     value: VerdictValue
     reasons: tuple[Sentence, ...] = Field(min_length=1)
     share_unchanged: float | None = None
-    """Share of the declared specifications under which the verdict stays the same; None if only one was run."""
+    """Share of the other declared specifications that give the same verdict; None if there is no other."""
     changed_by: tuple[str, ...] = ()
     """The specifications that give another verdict."""
 

@@ -106,12 +106,13 @@ CATALOGUE: Final[dict[str, str]] = {
         "works together with something else (AND-like)."
     ),
     "effects.stable": (
-        "{form}: {site} has the largest effect under each of the {specifications} specifications (direction, "
+        "{form}: {site} has the largest effect under each of the {specifications} other specifications (direction, "
         "corruption, metric, prompts)."
     ),
     "effects.unstable": (
-        "{form}: {site} has the largest effect under {share:.0%} of the {specifications} specifications (direction, "
-        "corruption, metric, prompts); elsewhere {others}. It does not lead under {changed} of them, such as {where}."
+        "{form}: {site} has the largest effect under {share:.0%} of the {specifications} other specifications "
+        "(direction, corruption, metric, prompts); elsewhere {others}. It does not lead under {changed} of them, such "
+        "as {where}."
     ),
     "effects.variant": (
         "{form}, {direction}, {variant}: {named} of {sites} sites have an effect after correction; the largest is at "

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from audit_service.domain.contrasts import contrasts
 from audit_service.domain.judgement import judge
@@ -47,14 +48,15 @@ def test_a_verdict_near_its_border_names_the_specifications_that_change_it() -> 
     verdict = judgement.forms[0]
     grid = specifications(("log-odds", "probability", "log-probability"), Robustness(prompt_resamples=12))
     assert 0 < verdict.share_unchanged < 1
-    assert verdict.share_unchanged == pytest.approx(1 - len(verdict.changed_by) / len(grid))
+    assert verdict.share_unchanged == pytest.approx(1 - len(verdict.changed_by) / (len(grid) - 1))
     assert set(verdict.changed_by) <= {spec.name for spec in grid}
 
 
-def test_a_grid_of_the_verdict_itself_changes_nothing() -> None:
+def test_the_specification_that_a_verdict_rests_on_is_not_counted_in_its_own_share() -> None:
     own = Robustness(units=(Unit.CLUSTER,), prompt_resamples=0)
     found = judged(0.23, robustness=own, metrics=(LOG_ODDS,))
-    assert {verdict.share_unchanged for verdict in found.forms} == {1.0}
+    assert {verdict.share_unchanged for verdict in found.forms} == {None}
+    assert {verdict.changed_by for verdict in found.forms} == {()}
 
 
 def test_without_a_grid_nothing_is_said_of_robustness() -> None:
@@ -109,8 +111,8 @@ def test_the_behavior_is_compared_with_each_form_alone() -> None:
     table = decisions(pairs.pairs, lambda pair: noise(pair) + (0.8 if pair.form == "raw" else 0.0), base=lambda _: 3.0)
     whole = judge(plan, table, [], [PASSED]).verdict
     assert whole.value is VerdictValue.FAIL
-    assert "form chat alone" in whole.changed_by
-    assert "form raw alone" not in whole.changed_by
+    assert "log-odds, by cluster, all prompts, form chat alone" in whole.changed_by
+    assert "log-odds, by cluster, all prompts, form raw alone" not in whole.changed_by
 
 
 def tables(shares: dict[Direction, dict[str, float]]) -> list:
@@ -124,14 +126,14 @@ def test_a_site_that_always_leads_has_share_one() -> None:
     shares = {"attn_out.L2.cue": 0.8, "mlp_out.L1.cue": 0.2}
     leading = leading_site(tables(dict.fromkeys(Direction, shares)), plan)
     assert (leading.site, leading.share, leading.others) == ("attn_out.L2.cue", 1.0, ())
-    assert leading.specifications == 2 * 2 * 11
+    assert leading.specifications == 2 * 2 * 11 - 1
 
 
 def test_sites_that_lead_in_one_direction_only_are_named_beside_each_other() -> None:
     plan, _ = audit()
     shares = {Direction.DENOISE: {"attn_out.L2.cue": 0.8}, Direction.NOISE: {"mlp_out.L1.cue": 0.8}}
     leading = leading_site(tables(shares), plan)
-    assert (leading.site, leading.share, leading.others) == ("attn_out.L2.cue", 0.5, ("mlp_out.L1.cue",))
+    assert (leading.site, leading.share, leading.others) == ("attn_out.L2.cue", 21 / 43, ("mlp_out.L1.cue",))
 
 
 def test_the_leader_by_the_pair_and_log_odds_is_the_reference_whatever_is_declared_first() -> None:
@@ -148,7 +150,7 @@ def test_the_leader_by_the_pair_and_log_odds_is_the_reference_whatever_is_declar
     read = replace(pair, readouts={"log_p_favorable": apart})
     declared = plan.model_copy(update={"metrics": (far, LOG_ODDS)})
     found = leading_site([read], declared)
-    assert (found.site, found.share, found.others) == ("attn_out.L2.cue", 0.5, (pair.sites[0].key,))
+    assert (found.site, found.share, found.others) == ("attn_out.L2.cue", 10 / 21, (pair.sites[0].key,))
 
 
 def test_without_traces_no_site_leads() -> None:
@@ -164,10 +166,76 @@ def test_the_judge_says_whether_the_leading_site_stays() -> None:
     shares = {Direction.DENOISE: {"attn_out.L2.cue": 0.8}, Direction.NOISE: {"mlp_out.L1.cue": 0.8}}
     traced = [effects(plan, table, way, shares=found, noise=0.01) for way, found in shares.items()]
     judgement = judge(plan, table, traced, [PASSED])
-    assert {row.key: row.value for row in judgement.results}["raw.leading_site_share"] == 0.5
+    assert {row.key: row.value for row in judgement.results}["raw.leading_site_share"] == 21 / 43
     assert [english(one) for one in judgement.statements if one.id == "effects.unstable"] == [
-        "raw: attn_out.L2.cue has the largest effect under 50% of the 44 specifications (direction, corruption, "
+        "raw: attn_out.L2.cue has the largest effect under 49% of the 43 other specifications (direction, corruption, "
         "metric, prompts); elsewhere mlp_out.L1.cue. It does not lead under 22 of them, such as noise, pair, "
         "log-odds, all prompts; noise, pair, log-odds, part 1 of the prompts; noise, pair, log-odds, part 2 of the "
         "prompts."
     ]
+
+
+def test_each_choice_is_told_with_what_it_can_change_and_whether_it_did() -> None:
+    plan, pairs = audit(names=24)
+    table = decisions(pairs.pairs, noisy(0.5))
+    shares = {Direction.DENOISE: {"attn_out.L2.cue": 0.8}, Direction.NOISE: {"mlp_out.L1.cue": 0.8}}
+    traced = [effects(plan, table, way, shares=found, noise=0.01) for way, found in shares.items()]
+    judgement = judge(plan, table, traced, [PASSED])
+    rows = {row.key: row.value for row in judgement.results}
+    leading = {
+        key.removeprefix("raw.leading_site_share."): value for key, value in rows.items() if "site_share." in key
+    }
+    assert leading == {
+        "specifications": 43,
+        "direction.denoise": 1,
+        "direction.noise": 0,
+        "corruption.pair": 21 / 43,
+        "metric.log-odds": 10 / 21,
+        "metric.probability": 11 / 22,
+        "prompts.all": 1 / 3,
+        "prompts.parts": 20 / 40,
+    }
+    verdict = {key.removeprefix("raw.verdict_share."): value for key, value in rows.items() if "raw.verdict" in key}
+    changed = judgement.forms[0].changed_by
+    assert {choice.partition(".")[0] for choice in verdict} == {"specifications", "metric", "unit", "prompts"}
+    assert verdict["specifications"] == 3 * 2 * 11 - 1
+    for metric, others in (("log-odds", 21), ("probability", 22), ("log-probability", 22)):
+        flipped = sum(name.startswith(f"{metric}, ") for name in changed)
+        assert verdict[f"metric.{metric}"] == pytest.approx(1 - flipped / others)
+    flipped = sum("all prompts" in name for name in changed)
+    assert verdict["prompts.all"] == pytest.approx(1 - flipped / 5)
+
+
+def test_cue_pairs_that_are_clusters_are_no_other_specification() -> None:
+    """With one template every cluster is a cue pair of its own: by cues the same would be counted twice."""
+    plan, pairs = audit(names=24)
+    table = decisions(pairs.pairs, noisy(0.23))
+    single = table.select(np.array([pair.template == "form" for pair in table.pairs]))
+    judgement = judge(plan, single, [], [PASSED])
+    rows = {row.key: row.value for row in judgement.results}
+    assert rows["raw.verdict_share.specifications"] == 3 * 11 - 1
+    assert "raw.verdict_share.unit.cues" not in rows
+
+
+def test_a_metric_under_another_name_is_no_other_specification() -> None:
+    twin = MetricDefinition(name="twin", formula="d", title="Log-odds again", unit="nats")
+    robustness = Robustness(units=(Unit.CLUSTER,), prompt_resamples=2)
+    [raw, _] = judged(0.3, robustness=robustness, metrics=(LOG_ODDS, twin)).forms
+    assert raw.share_unchanged is not None
+    rows = {row.key: row.value for row in judged(0.3, robustness=robustness, metrics=(LOG_ODDS, twin)).results}
+    assert rows["raw.verdict_share.specifications"] == 2
+
+
+def test_a_verdict_by_cue_pairs_leaves_out_the_specification_by_cue_pairs() -> None:
+    """Names matter in every template: clusters alone show a gap, whole cue pairs do not."""
+    plan, pairs = audit(names=24)
+    cues = sorted({pair.reference_cue for pair in pairs.pairs if pair.kind is PairKind.CONTRAST})
+    own = dict(zip(cues, 0.105 + 0.3 * norm.ppf((np.arange(len(cues)) + 0.5) / len(cues)), strict=True))
+    table = decisions(pairs.pairs, lambda pair: own.get(pair.reference_cue, 0.0))
+    judgement = judge(plan, table, [], [PASSED])
+    [raw] = judgement.forms
+    assert "verdict.by_cues" in {reason.id for reason in raw.reasons}
+    assert "log-odds, by cluster, all prompts" in raw.changed_by
+    assert "log-odds, by cues, all prompts" not in raw.changed_by
+    rows = {row.key: row.value for row in judgement.results}
+    assert rows["raw.verdict_share.specifications"] == 3 * 2 * 11 - 1

@@ -1,91 +1,23 @@
-"""Models whose workings are known, audited end to end: engine, shards of both stages, tables and judge."""
+"""Models whose workings are known, audited end to end."""
 
 from pathlib import Path
 
 import pytest
 
 from audit_service.domain.behaviors import Answer
-from audit_service.domain.generation import generate
-from audit_service.domain.joint import joint_shards
-from audit_service.domain.judgement import judge
-from audit_service.domain.pairs import PairSet
-from audit_service.domain.plan import Corruption, Direction, Plan, Shard, Tracing
+from audit_service.domain.plan import Corruption, Direction, Plan
 from audit_service.domain.readings import BUILT_IN
 from audit_service.domain.results import Judgement, Result, VerdictValue
-from audit_service.domain.shards import partners, shards
 from audit_service.domain.sites import SiteKind
-from audit_service.domain.tables import Tables
-from audit_service.domain.trace import Trace
-from tests.domain.made import PASSED, behavior, plan
-from tests.planted import CONJOINT, ONE_HEAD, REDUNDANT, Rule, save_carrier
-from workers.engine.loading import Subject, load_subject
-from workers.leases import Lease
-from workers.tasks.trace import trace_shard
+from tests.planted import CONJOINT, ONE_HEAD, REDUNDANT, Rule
+from tests.workers.planted_audits import changed, judged, planted
 
-GAIN, BIAS = 2.0, -0.5
 BOTH = ("z.L0.1.all", "z.L1.2.all")
 
 
-class Unhurried:
-    """A heartbeat of a worker that nobody waits for."""
-
-    def progress(self, share: float, effect: float | None) -> None:
-        assert 0 <= share <= 1 + 1e-9
-
-    def should_stop(self) -> bool:
-        return False
-
-
-def audited(folder: Path, rule: Rule, **tracing: object) -> tuple[Plan, Judgement, Subject]:
-    """Names of the reference group carry the signal, each a little differently, the others none."""
-    subject = behavior(names=16)
-    carried = {name: 0.8 + 0.2 * (index % 5) / 4 for index, name in enumerate(_names(subject, "white"))}
-    save_carrier(folder, subject, rule, carried | dict.fromkeys(_names(subject, "black"), 0.0), gain=GAIN, bias=BIAS)
-    pairs = generate(subject)
-    options = {"kinds": (SiteKind.Z, SiteKind.MLP_OUT), "pairs_per_form": 32, "placebo_pairs_per_form": 2} | tracing
-    model = plan(subject, pairs).model.model_copy(update={"layers": 3, "heads": 4})
-    made = Plan(
-        model=model,
-        behavior=subject,
-        pair_set=plan(subject, pairs).pair_set,
-        tracing=Tracing(**options),
-        judging=plan(subject, pairs, resamples=1000).judging,
-    )
-    network = load_subject(folder)
-    return made, _judged(made, pairs, network), network
-
-
-def _names(subject: object, group: str) -> list[str]:
-    [attribute] = subject.attributes
-    return [name for names in attribute.groups[group].values() for name in names]
-
-
-def _judged(made: Plan, pairs: PairSet, network: Subject) -> Judgement:
-    traced = [(shard, _traced(made, pairs, network, shard)) for shard in shards(made, pairs)]
-    second = joint_shards(made, Tables.of(made, pairs, traced).effects)
-    traced += [(shard, _traced(made, pairs, network, shard)) for shard in second]
-    tables = Tables.of(made, pairs, traced)
-    return judge(made, tables.decisions, tables.effects, [PASSED], joint=tables.joint)
-
-
-def _traced(made: Plan, pairs: PairSet, network: Subject, shard: Shard) -> Trace:
-    by_id = {pair.id: pair for pair in pairs.pairs}
-    lease = Lease(
-        run_id="run",
-        shard_key=shard.key,
-        kind=shard.kind,
-        form=shard.form,
-        direction=shard.direction,
-        corruption=shard.corruption,
-        sites=shard.sites,
-        plan=made,
-        model_path=Path(),
-        pairs=tuple(by_id[name] for name in shard.pair_ids),
-        partners=partners(made, pairs, shard.form),
-    )
-    cells, controls = trace_shard(network, lease, Unhurried())
-    assert all(control.passed for control in controls)
-    return Trace.of(cells)
+def audited(folder: Path, rule: Rule, **tracing: object) -> tuple[Plan, Judgement]:
+    made, pairs, network = planted(folder, rule, **tracing)
+    return made, judged(made, pairs, network)
 
 
 def rows(judgement: Judgement) -> dict[str, Result]:
@@ -106,7 +38,7 @@ def said(judgement: Judgement) -> dict[str, list[dict[str, object]]]:
 
 
 def test_one_planted_head_is_named_alone_in_both_directions_and_has_the_whole_effect(tmp_path: Path) -> None:
-    made, judgement, _ = audited(tmp_path, ONE_HEAD, joint_sites=2)
+    made, judgement = audited(tmp_path, ONE_HEAD, joint_sites=2)
     assert judgement.verdict.value is VerdictValue.FAIL
     found = rows(judgement)
     for direction in Direction:
@@ -122,7 +54,7 @@ def test_one_planted_head_is_named_alone_in_both_directions_and_has_the_whole_ef
 
 
 def test_a_redundant_pair_is_or_like_alone_and_together(tmp_path: Path) -> None:
-    made, judgement, _ = audited(tmp_path, REDUNDANT, kinds=(SiteKind.Z,), joint_sites=2)
+    made, judgement = audited(tmp_path, REDUNDANT, kinds=(SiteKind.Z,), joint_sites=2)
     assert named(made, judgement, "denoise") == set(BOTH)
     assert {one["site"] for one in said(judgement)["effects.or_like"]} == set(BOTH)
     [pair] = said(judgement)["effects.joint_or"]
@@ -137,7 +69,7 @@ def test_a_redundant_pair_is_or_like_alone_and_together(tmp_path: Path) -> None:
 
 
 def test_two_heads_that_need_each_other_are_and_like(tmp_path: Path) -> None:
-    _, judgement, _ = audited(tmp_path, CONJOINT, kinds=(SiteKind.Z,), joint_sites=2, directions=tuple(Direction)[::-1])
+    _, judgement = audited(tmp_path, CONJOINT, kinds=(SiteKind.Z,), joint_sites=2, directions=tuple(Direction)[::-1])
     assert {one["site"] for one in said(judgement)["effects.and_like"]} == set(BOTH)
     [pair] = said(judgement)["effects.joint_and"]
     assert pair["restored"] > 0.5
@@ -145,7 +77,7 @@ def test_two_heads_that_need_each_other_are_and_like(tmp_path: Path) -> None:
 
 
 def test_other_corruptions_and_windows_find_the_planted_head_too(tmp_path: Path) -> None:
-    made, judgement, _ = audited(
+    made, judgement = audited(
         tmp_path,
         ONE_HEAD,
         kinds=(SiteKind.Z, SiteKind.ATTN_OUT),
@@ -182,13 +114,10 @@ def test_other_corruptions_and_windows_find_the_planted_head_too(tmp_path: Path)
 
 
 def test_every_metric_is_read_in_the_same_runs(tmp_path: Path) -> None:
-    made, _, network = audited(tmp_path, ONE_HEAD, kinds=(SiteKind.Z,), pairs_per_form=12)
+    made, pairs, network = planted(tmp_path, ONE_HEAD, kinds=(SiteKind.Z,), pairs_per_form=12)
     wanted = tuple(metric for metric in BUILT_IN if metric.name != "expected-amount")
-    whole = Plan(
-        **{name: getattr(made, name) for name in Plan.model_fields}
-        | {"metrics": wanted, "tracing": made.tracing.model_copy(update={"all_readouts": True})}
-    )
-    found = rows(_judged(whole, generate(whole.behavior), network))
+    whole = changed(made, metrics=wanted, tracing=made.tracing.model_copy(update={"all_readouts": True}))
+    found = rows(judged(whole, pairs, network))
     for direction in Direction:
         for name in ("probability", "log-probability", "kl", "js"):
             key = f"raw.{direction}.metric.{name}"
@@ -201,17 +130,15 @@ def test_every_metric_is_read_in_the_same_runs(tmp_path: Path) -> None:
 
 
 def test_the_expected_amount_of_two_answers_follows_from_their_probabilities(tmp_path: Path) -> None:
-    made, _, network = audited(tmp_path, ONE_HEAD, kinds=(SiteKind.Z,), pairs_per_form=12)
+    made, pairs, network = planted(tmp_path, ONE_HEAD, kinds=(SiteKind.Z,), pairs_per_form=12)
     answers = {"cheap": Answer(spellings=(" Yes",), amount=1), "dear": Answer(spellings=(" No",), amount=3)}
-    priced = Plan(
-        **{name: getattr(made, name) for name in Plan.model_fields}
-        | {
-            "behavior": made.behavior.model_copy(update={"answers": answers}),
-            "metrics": tuple(m for m in BUILT_IN if m.name in {"log-odds", "probability", "expected-amount"}),
-            "tracing": made.tracing.model_copy(update={"all_readouts": True}),
-        }
+    priced = changed(
+        made,
+        behavior=made.behavior.model_copy(update={"answers": answers}),
+        metrics=tuple(m for m in BUILT_IN if m.name in {"log-odds", "probability", "expected-amount"}),
+        tracing=made.tracing.model_copy(update={"all_readouts": True}),
     )
-    found = rows(_judged(priced, generate(priced.behavior), network))
+    found = rows(judged(priced, pairs, network))
     # 1 p + 3 (1 - p) falls by 2 where p, the share of the first answer, rises by 1.
     for key in ("race.black", "placebo"):
         share = found[f"raw.{key}.metric.probability"].value / 100
@@ -224,6 +151,6 @@ def test_the_expected_amount_of_two_answers_follows_from_their_probabilities(tmp
 
 
 def test_a_run_that_kept_the_decision_values_alone_says_which_metrics_were_not_read(tmp_path: Path) -> None:
-    _, judgement, _ = audited(tmp_path, ONE_HEAD, kinds=(SiteKind.Z,), pairs_per_form=12)
+    _, judgement = audited(tmp_path, ONE_HEAD, kinds=(SiteKind.Z,), pairs_per_form=12)
     kl = rows(judgement)["raw.denoise.metric.kl.named_sites"]
     assert (kl.value, kl.reason.id) == (None, "reason.not_measured")

@@ -28,8 +28,8 @@ def reperform(
     for one in repeated(bundle.read_bytes(), model=model, sample=sample, seed=drawn):
         verdict = "agrees" if one.holds else "DOES NOT AGREE"
         typer.echo(
-            f"{verdict}: {one.pair}, {one.what}: {one.cells} cells, largest deviation {one.deviation:.2g} nats "
-            f"(tolerance {one.tolerance:g})"
+            f"{verdict}: {one.pair}, {one.what}: {one.cells} cells, largest deviation {one.deviation:.2g} "
+            f"(of {one.widest}; tolerance {one.tolerance:g} nats)"
         )
         failed = failed or not one.holds
     raise typer.Exit(code=1 if failed else 0)

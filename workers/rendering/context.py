@@ -109,7 +109,7 @@ class Context:
         """A sentence of the judge; a site's key in it becomes the site's name."""
         values = dict(sentence.values)
         for name in {"site", "others"} & set(values):
-            values[name] = self.t.join(self._site_words(key) for key in str(values[name]).split(", "))
+            values[name] = self.t.join(self.site_words(key) for key in str(values[name]).split(", "))
         if "where" in values:
             values["where"] = "; ".join(self.specification(name) for name in str(values["where"]).split("; "))
         if "variant" in values:
@@ -143,7 +143,8 @@ class Context:
             parts.append(self.t("spec.window", width=width) if width != part else self.t(f"corruption.{part}"))
         return self.t.join(parts)
 
-    def _site_words(self, key: str) -> str:
+    def site_words(self, key: str) -> str:
+        """The name of a site that the plan has, by its key."""
         site = next((site for site in self.evidence.plan.sites if site.key == key), None)
         return key if site is None else self.site_name(site)
 

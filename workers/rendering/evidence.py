@@ -9,7 +9,7 @@ from audit_service.domain.comparison import Comparison, Currency, Mitigation
 from audit_service.domain.manifest import Frozen, digest
 from audit_service.domain.pairs import PairSet
 from audit_service.domain.plan import Direction, Plan, ShardKind
-from audit_service.domain.results import Judgement, Result
+from audit_service.domain.results import Judgement, Result, Sentence
 from audit_service.domain.trace import Measured
 
 
@@ -82,6 +82,8 @@ class Evidence(Frozen):
     plan: Plan
     pair_set: PairSet
     judgement: Judgement
+    power: tuple[Sentence, ...] = ()
+    """What the design could detect, as it was said when the plan was fixed."""
     cue_tokens: dict[str, int] = Field(default_factory=dict)
     """Cue → tokens of this model's tokenizer, as they stand in the prompt; empty if not recorded."""
     measured: tuple[Measured, ...] = Field(min_length=1)

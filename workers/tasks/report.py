@@ -119,6 +119,7 @@ def gather(session: ReadSession, run_id: str, cells: RunCells) -> Evidence:
         plan=cells.plan,
         pair_set=cells.pair_set,
         judgement=verdict.judgement,
+        power=run.plan.power,
         cue_tokens=cue_tokens(path, cells.pair_set) if verified else {},
         measured=tuple(_environments(cells)),
         shards=tuple(_records(cells)),

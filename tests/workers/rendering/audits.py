@@ -18,6 +18,7 @@ from audit_service.domain.judgement import judge
 from audit_service.domain.manifest import digest
 from audit_service.domain.pairs import Pair, PairKind, PairSet
 from audit_service.domain.plan import Direction, ModelIdentity, PairSetIdentity, Plan, Shard, ShardKind
+from audit_service.domain.power import in_words
 from audit_service.domain.results import Judgement, Result
 from audit_service.domain.shards import shards, traced_pairs
 from audit_service.domain.sites import Site
@@ -117,6 +118,7 @@ def make_audit(
         plan=plan,
         pair_set=pair_set,
         judgement=judgement,
+        power=in_words(plan.behavior, plan.judging, pair_set.pairs),
         cue_tokens=_cue_tokens(plan),
         measured=(MEASURED,),
         shards=tuple(_record(shard, trace) for shard, trace in traces.items()),

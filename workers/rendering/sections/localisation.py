@@ -28,6 +28,8 @@ def localisation(context: Context) -> Section:
         maps = _maps(context, form.name)
         blocks.append(maps if maps else note(t("localisation.none", form=form.name)))
         blocks += [_named(context, form.name, direction) for direction in context.directions]
+        together = _together(context, form.name)
+        blocks += [together] if together else []
     return Section(id="localisation", number="8", title=t("localisation.title"), blocks=tuple(blocks))
 
 
@@ -58,8 +60,8 @@ def _totals(context: Context) -> Block:
 def _stability(context: Context) -> Block:
     """Whether other prompts would have led to the same sites, and what sites drawn by chance do."""
     t, book = context.t, context.book
-    labels = ("topk", "split_half", "held_out", "random_sites", "leads")
-    names = ("topk_jaccard", "split_half", "leading_held_out", "random_site_null")
+    labels = ("topk", "split_half", "held_out", "random_sites", "random_lead", "leads")
+    names = ("topk_jaccard", "split_half", "leading_held_out", "random_site_null", "random_sites_lead")
     rows = [
         [
             text_cell(form.name),
@@ -190,3 +192,36 @@ def _named_row(context: Context, site: Site, key: str) -> list[Cell]:
         book.number(f"{key}.normalised"),
         book.number(f"{key}.p_maxt"),
     ]
+
+
+def _together(context: Context, form: str) -> Block | None:
+    """Two leading sites exchanged at once, in both directions; the largest excess first."""
+    t, book = context.t, context.book
+    begins = {direction: f"{form}.{direction}.joint." for direction in context.directions}
+    found = [
+        (direction, key)
+        for direction, begin in begins.items()
+        for key in book.results
+        if key.startswith(begin) and not key.endswith((".together", ".p_maxt"))
+    ]
+    if not found:
+        return None
+    found.sort(key=lambda one: -abs(book.value(one[1]) or 0.0))
+    rows = [
+        [
+            text_cell(t(f"direction.{direction}")),
+            *(text_cell(context.site_words(site)) for site in key.removeprefix(begins[direction]).split("+")),
+            book.number(f"{key}.together"),
+            book.number(key),
+            book.interval(key),
+            book.number(f"{key}.p_maxt"),
+        ]
+        for direction, key in found[:SHOWN]
+    ]
+    columns = [Column(label=t("column.direction"), width="13%")]
+    columns += [Column(label=t(f"column.{place}"), width="20%") for place in ("site", "other_site")]
+    columns += number_columns(context, ("together", "excess", "interval", "p_maxt"))
+    caption, explained = t("localisation.together", form=form), [t("localisation.together.note")]
+    if len(found) > SHOWN:
+        explained.append(t("localisation.named.more", shown=str(SHOWN), more=str(len(found) - SHOWN)))
+    return table(caption, columns, rows, note=t.sentences(explained), dense=True)

@@ -146,6 +146,7 @@ def criteria(context: Context) -> Section:
         (t("criteria.sites"), text_cell(t.join(t(f"site.{kind}") for kind in tracing.kinds))),
         (t("criteria.segments"), text_cell(t.join(tracing.segments))),
         (t("criteria.directions"), text_cell(t.join(t(f"direction.{name}") for name in tracing.directions))),
+        (t("criteria.corruptions"), text_cell(t.join(t(f"corruption.{name}") for name in tracing.corruptions))),
         (t("criteria.mapping"), text_cell(t(f"criteria.mapping.{tracing.mapping}"))),
         (t("criteria.traced"), text_cell(_traced(context))),
         (t("criteria.robustness"), text_cell(_robustness(context))),
@@ -159,8 +160,15 @@ def criteria(context: Context) -> Section:
         id="criteria",
         number="4",
         title=t("criteria.title"),
-        blocks=(status, fact_list(t("criteria.caption"), rows)),
+        blocks=(status, fact_list(t("criteria.caption"), rows), *_power(context)),
     )
+
+
+def _power(context: Context) -> Iterator[Block]:
+    """What the design could detect, in the words that the plan was given before the run."""
+    if context.evidence.power:
+        yield heading(context.t("criteria.power"), "criteria-power")
+        yield Bullets(items=tuple(context.say(sentence) for sentence in context.evidence.power))
 
 
 _CONFIRMATORY = ("criteria.confirmatory", "criteria.confirmatory.text")
