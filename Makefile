@@ -27,8 +27,9 @@ up: $(READY) ## Start the service with its database, broker and worker; Ctrl-C e
 
 ##@ Develop
 
+# Two processes of one thread each: threads of both would wait for each other on two cores, at several times the cost.
 test: $(READY) lint types ## Run linters, type checker and every test
-	$(RUN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST)
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST)
 
 oracle: $(READY) ## Compare cells with other libraries, in an environment of their own (part of make test)
 	$(RUN)/python -m pytest tests/oracle
