@@ -15,7 +15,8 @@ AuditError
 ├── TooManyRequests           429
 ├── Conflict                  409  the present state does not allow it
 │   ├── ModelChanged               files differ from the registered digest
-│   └── ControlFailed              a control of the method failed: the run stops
+│   ├── ControlFailed              a control of the method failed: the run stops
+│   └── TooLittleMemory            not even one run fits into the machine
 ├── Cancelled                 409  the user asked for the work to stop
 └── Unavailable               503  a part of the service is down
     ├── BrokerDown
@@ -120,6 +121,10 @@ class ModelChanged(Conflict):
 
 class ControlFailed(Conflict):
     title = "A control of the method failed"
+
+
+class TooLittleMemory(Conflict):
+    title = "The machine has too little memory"
 
 
 class Cancelled(Conflict):

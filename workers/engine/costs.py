@@ -55,7 +55,7 @@ def work_of(subject: Subject, recipient: Recording, donor: Recording, sets: Sets
     same = equal_beginning(recipient, donor)
     placed = (place(anatomy, cell, each, recipient, donor, same=same) for cell, each in enumerate(sets))
     todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
-    flights = list(in_flights(todo, recipient.length, packs=anatomy.flow.packs))
+    flights = list(in_flights(subject, todo, recipient.length))
     counts = np.array([_counted(subject, flown, recipient.length) for flown in flights]).reshape(-1, 3).sum(axis=0)
     rows, attended, calls = counts.tolist()
     parameters = sum(parameter.numel() for parameter in anatomy.blocks[0].layer.parameters())

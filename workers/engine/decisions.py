@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, takewhile
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from workers.engine.donors import Recording, record
 from workers.engine.entry import check_prompt, enter
 from workers.engine.families import Flow
 from workers.engine.flight import Flight, Group, Run
-from workers.engine.patching import ROWS_IN_FLIGHT
+from workers.engine.memory import in_halves, rows_at_once
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import full_decision
 from workers.engine.subject import Subject
@@ -78,9 +79,13 @@ def _read_packed(
     for first, others in families(prompts):
         base = record(subject, first, should_stop=should_stop)
         yield [first], tails(answered(subject, base, labels, should_stop=should_stop))
-        for flown in _flights(sorted(others, key=lambda c: (c.shared, len(c.ids)))):
-            groups = _groups(subject, base, flown, labels)
-            yield [c.ids for c in flown], Flight(subject, groups).run(should_stop=should_stop)
+        ordered = sorted(others, key=lambda c: (c.shared, len(c.ids)))
+
+        def fly(some: Sequence[_Continuation], base: Recording = base) -> Tensor:
+            return Flight(subject, _groups(subject, base, some, labels)).run(should_stop=should_stop)
+
+        for flown in _flights(ordered, rows_at_once(subject, length=max(map(len, prompts)))):
+            yield [c.ids for c in flown], in_halves(flown, fly)
 
 
 def _read_whole(
@@ -89,11 +94,15 @@ def _read_whole(
     """Prompts and the rows from which they are read, those of one length as a batch: nothing can be gone on from."""
     for length, members in groupby(sorted(prompts, key=len), key=len):
         several = list(members)
-        at_once = max(1, ROWS_IN_FLIGHT // length)
+        at_once = max(1, rows_at_once(subject, length=length) // length)
         for batch in (several[first : first + at_once] for first in range(0, len(several), at_once)):
-            entries = [answered_entries(subject, enter(subject, ids), labels) for ids in batch]
-            parts = [_batch(subject, ways).run(should_stop=should_stop) for ways in zip(*entries, strict=True)]
-            yield batch, gather(parts, [rows for _, rows in entries[0]])
+            yield batch, in_halves(batch, partial(_read_batch, subject, labels=labels, should_stop=should_stop))
+
+
+def _read_batch(subject: Subject, prompts: Sequence[Ids], *, labels: LabelTokens, should_stop: StopCheck) -> Tensor:
+    entries = [answered_entries(subject, enter(subject, ids), labels) for ids in prompts]
+    parts = [_batch(subject, ways).run(should_stop=should_stop) for ways in zip(*entries, strict=True)]
+    return gather(parts, [rows for _, rows in entries[0]])
 
 
 def _batch(subject: Subject, entries: Sequence[AnsweredEntry]) -> Flight:
@@ -127,11 +136,11 @@ def _saved_by_a_new_family(ordered: Sequence[Ids], shared: int) -> int:
     return sum(like - shared for like in takewhile(lambda like: like > shared, likeness))
 
 
-def _flights(continuations: Sequence[_Continuation]) -> Iterator[list[_Continuation]]:
+def _flights(continuations: Sequence[_Continuation], most: int) -> Iterator[list[_Continuation]]:
     flight: list[_Continuation] = []
     rows = 0
     for c in continuations:
-        if flight and rows + len(c.ids) - c.shared > ROWS_IN_FLIGHT:
+        if flight and rows + len(c.ids) - c.shared > most:
             yield flight
             flight, rows = [], 0
         flight.append(c)

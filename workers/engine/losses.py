@@ -1,6 +1,7 @@
 """What a patched run predicts at every position: the log-probability of each next token of the prompt."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch import Tensor
 from audit_service.errors import InvalidTrace
 from workers.engine.donors import Recording, equal_beginning
 from workers.engine.flight import Flight, Group
+from workers.engine.memory import in_halves
 from workers.engine.patching import in_flights
-from workers.engine.placing import place
+from workers.engine.placing import Placed, place
 from workers.engine.positions import Exchange
 from workers.engine.progress import StopCheck, never_stop
 from workers.engine.readout import MOST_LOGITS, logits
@@ -45,13 +47,19 @@ def next_token_log_p(
     ]
     todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
     for start, members in groupby(todo, key=lambda p: p.start):
-        for flown in in_flights(list(members), recipient.length, packs=anatomy.flow.packs):
-            runs = tuple(p.run(recipient, donor) for p in flown)
-            group = Group(recipient.entry, start, recipient.prefixes(start), runs, tails=recipient.length - start)
-            hidden = Flight(subject, [group]).run(should_stop=should_stop)
+        for flown in in_flights(subject, list(members), recipient.length):
             cells = torch.tensor([p.cell for p in flown], device=subject.device)
-            table[cells, start:] = _log_p(subject, hidden, recipient.entry.ids[start:])
+            table[cells, start:] = in_halves(flown, partial(_read, subject, recipient, donor, should_stop=should_stop))
     return table.cpu().numpy()
+
+
+def _read(
+    subject: Subject, recipient: Recording, donor: Recording, flown: Sequence[Placed], *, should_stop: StopCheck
+) -> Float[Tensor, "run next"]:
+    """What runs of one start predict."""
+    start, runs = flown[0].start, tuple(p.run(recipient, donor) for p in flown)
+    group = Group(recipient.entry, start, recipient.prefixes(start), runs, tails=recipient.length - start)
+    return _log_p(subject, Flight(subject, [group]).run(should_stop=should_stop), recipient.entry.ids[start:])
 
 
 @torch.inference_mode()

@@ -18,15 +18,13 @@ from workers.engine.answers import Answered, answered, gather, tails, unpatched
 from workers.engine.distributions import Readouts, log_probabilities, read_all
 from workers.engine.donors import Recording, equal_beginning, record
 from workers.engine.flight import Flight, Group
+from workers.engine.memory import in_halves, rows_at_once
 from workers.engine.placing import Placed, place
 from workers.engine.positions import Exchange, exchange_of
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import decision_values
 from workers.engine.subject import Subject
 from workers.engine.tokens import EncodedPair, EncodedPrompt
-
-ROWS_IN_FLIGHT = 2048
-"""Packed rows per flight: enough for large matrix products, few enough for the activations to stay in the caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +225,7 @@ def _measure(
     placed = [place(subject.anatomy, cell, each, recipient, donor, same=same) for cell, each in enumerate(sets)]
     todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
     done = len(sets) - len(todo)
-    for flown in in_flights(todo, max(one.recording.length for one in own), packs=subject.anatomy.flow.packs):
+    for flown in in_flights(subject, todo, max(one.recording.length for one in own)):
         parts = [_fly(subject, flown, one, donor, should_stop=should_stop) for one in own]
         hidden = gather(parts, [one.rows for one in own])
         table[torch.tensor([p.cell for p in flown], device=subject.device)] = read(hidden)
@@ -239,22 +237,17 @@ def _measure(
 def _fly(
     subject: Subject, placed: Sequence[Placed], recipient: Answered, donor: Recording, *, should_stop: StopCheck
 ) -> Float[Tensor, "run tail width"]:
-    """Fly the runs together, or in halves where the device has too little memory for all of them at once."""
-    try:
-        return Flight(subject, _groups(placed, recipient, donor)).run(should_stop=should_stop)
-    except torch.OutOfMemoryError:
-        if len(placed) == 1:
-            raise
-    halves = (placed[: len(placed) // 2], placed[len(placed) // 2 :])
-    return torch.cat([_fly(subject, half, recipient, donor, should_stop=should_stop) for half in halves])
+    """Fly the runs together, or in halves where there is too little memory for all of them at once."""
+    return in_halves(placed, lambda some: Flight(subject, _groups(some, recipient, donor)).run(should_stop=should_stop))
 
 
-def in_flights(placed: Sequence[Placed], length: int, *, packs: bool) -> Iterator[list[Placed]]:
+def in_flights(subject: Subject, placed: Sequence[Placed], length: int) -> Iterator[list[Placed]]:
     """Cut the runs into flights of a bounded number of rows; runs that cannot be packed join at one layer."""
+    packs, most = subject.anatomy.flow.packs, rows_at_once(subject, length=length)
     flight: list[Placed] = []
     rows = 0
     for p in placed:
-        if flight and (rows + length - p.start > ROWS_IN_FLIGHT or not (packs or p.joins == flight[0].joins)):
+        if flight and (rows + length - p.start > most or not (packs or p.joins == flight[0].joins)):
             yield flight
             flight, rows = [], 0
         flight.append(p)

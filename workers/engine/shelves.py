@@ -5,11 +5,14 @@ from the last residual stream below it that was kept, and one layer of that is r
 in order pays one more pass over the prompt.
 """
 
-import os
+import resource
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -20,23 +23,41 @@ SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """How many bytes one recording may keep."""
+    """How many bytes one recording may keep, and how many the runs in flight may take."""
 
     device: int
     """On an accelerator; nothing of a model on the processor counts here."""
     host: int
+    flight: int = sys.maxsize
+    """Where the model computes."""
 
     @classmethod
     def of_this_machine(cls) -> "Memory":
-        """Half of what is free now for two recordings, the recipient's and the donor's."""
+        """Half of what is free now for two recordings, the recipient's and the donor's, a quarter for flights."""
         free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
-        return cls(device=int(free * SHARE / 2), host=int(_free_host_bytes() * SHARE / 2))
+        host = _free_host_bytes()
+        return cls(int(free * SHARE / 2), int(host * SHARE / 2), flight=int((free or host) * SHARE / 2))
 
 
 def _free_host_bytes() -> int:
-    # macOS does not say how many pages are free; half of all is a careful guess.
-    pages, share = ("SC_AVPHYS_PAGES", 1.0) if "SC_AVPHYS_PAGES" in os.sysconf_names else ("SC_PHYS_PAGES", 0.5)
-    return int(os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") * share)
+    """Of the machine, or of the container or the process where these are allowed less."""
+    return max(0, min(int(psutil.virtual_memory().available), *_left_by_limits()))
+
+
+def _left_by_limits() -> Iterator[int]:
+    process, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if process != resource.RLIM_INFINITY:
+        yield process - psutil.Process().memory_info().vms
+    container = CGROUP / "memory.max"
+    if container.is_file() and (limit := container.read_text().strip()) != "max":
+        told = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        # Pages of files that nobody uses any more are given back when memory is asked for.
+        yield int(limit) - int((CGROUP / "memory.current").read_text()) + int(told["inactive_file"])
+    yield sys.maxsize
+
+
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux says what a container may use."""
 
 
 class Account:

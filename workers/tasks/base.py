@@ -14,6 +14,7 @@ from audit_service.db.handles import ReadSession
 from audit_service.db.tables import RunRow
 from audit_service.domain.lifecycle import ACTIVE, RunState
 from audit_service.errors import AuditError, Unavailable
+from workers.engine.memory import is_out_of_memory
 from workers.runtime import Runtime, runtime
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,10 @@ def fail(runtime: Runtime, run_id: str, *, reason: str) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, AuditError):
         return str(error)
+    if is_out_of_memory(error):
+        return (
+            "The model does not fit into the memory of the worker.\n→ Give the worker more memory, or shorten prompts."
+        )
     return f"{type(error).__name__}: {error}\n→ This is a defect of the service; the worker's log has the details."
 
 

@@ -15,7 +15,7 @@ from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import Cancelled, InvalidTrace
 from tests.workers.engine import naive
 from tests.workers.engine.models import VARIANTS, tiny
-from workers.engine import attention, patching
+from workers.engine import attention
 from workers.engine.donors import record
 from workers.engine.loading import Subject
 from workers.engine.patching import patch, patch_together
@@ -130,15 +130,6 @@ def test_unpatched_logits_equal_the_models_own_forward(variant: str) -> None:
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
-def test_many_small_flights_give_the_cells_of_one_large_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = tiny("llama")
-    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
-    exchanges = list(_exchanges(subject, [((t,), (t,)) for t in range(9)]))
-    whole = patch(subject, recipient, donor, exchanges, labels=LABELS)
-    monkeypatch.setattr(patching, "ROWS_IN_FLIGHT", 10)
-    np.testing.assert_allclose(patch(subject, recipient, donor, exchanges, labels=LABELS), whole, atol=1e-5, rtol=0)
-
-
 def test_a_flight_that_does_not_fit_into_memory_is_flown_in_halves() -> None:
     subject = tiny("llama")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
@@ -251,10 +242,10 @@ def test_an_exception_inside_a_layer_leaves_no_hook_behind() -> None:
     _, before, attention = _fingerprint(subject.model)
 
     def fail(*_: Any) -> Never:
-        raise MemoryError
+        raise RuntimeError
 
     handle = subject.model.model.layers[2].mlp.register_forward_hook(fail)
-    with pytest.raises(MemoryError):
+    with pytest.raises(RuntimeError):
         patch(subject, recipient, donor, [Exchange(SiteKind.Z, 1, 0, (3,), (3,))], labels=LABELS)
     handle.remove()
     _, after, attention_after = _fingerprint(subject.model)

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from audit_service.domain.labels import LabelTokens
-from audit_service.errors import Cancelled
+from audit_service.errors import Cancelled, TooLittleMemory
 from tests.workers.engine.models import tiny
 from tests.workers.engine.test_matrix import CLEAN, CORRUPT, cells, kinds_of, labels_of
 from workers.engine.answers import unpatched
@@ -75,7 +75,7 @@ def test_a_failure_inside_a_layer_leaves_nothing_behind(variant: str, failure: t
             lambda: record(subject, CLEAN),
             lambda: measure_decisions(subject, [CLEAN, CORRUPT], labels),
         ):
-            with pytest.raises(failure):
+            with pytest.raises((failure, TooLittleMemory) if failure is torch.OutOfMemoryError else failure):
                 act()
     assert fingerprint(subject.model) == before
     assert patch(subject, *sides, exchanges, labels=labels).tobytes() == cells_before.tobytes()

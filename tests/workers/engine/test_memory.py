@@ -1,0 +1,149 @@
+"""Flights are no larger than memory allows, and are flown in halves where it is less than was thought."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from audit_service.domain.labels import LabelTokens
+from audit_service.domain.sites import SiteKind
+from audit_service.domain.work import ROWS_IN_FLIGHT
+from audit_service.errors import TooLittleMemory
+from tests.workers.engine.models import tiny
+from tests.workers.engine.test_shelves import CLEAN, CORRUPT, LABELS
+from workers.engine import shelves
+from workers.engine.decisions import measure_decisions
+from workers.engine.donors import record
+from workers.engine.memory import flight_bytes, is_out_of_memory, rows_at_once
+from workers.engine.patching import patch
+from workers.engine.positions import Exchange
+from workers.engine.shelves import Memory
+from workers.engine.subject import Subject
+
+SINGLE = LabelTokens.single(favorable=(3,), unfavorable=(12,))
+
+
+def _with(subject: Subject, flight: int) -> Subject:
+    return replace(subject, memory=Memory(device=0, host=1 << 30, flight=flight))
+
+
+@pytest.mark.parametrize("flight", [0, 10_000, 300_000, 5_000_000, 1 << 40])
+@pytest.mark.parametrize("length", [9, 8192])
+def test_the_largest_flight_fits_and_twice_as_many_rows_would_not(flight: int, length: int) -> None:
+    subject = _with(tiny("llama"), flight)
+    rows = rows_at_once(subject, length=length)
+    assert rows == 1 or flight_bytes(subject, rows=rows, length=length) <= flight
+    assert rows == ROWS_IN_FLIGHT or flight_bytes(subject, rows=2 * rows, length=length) > flight
+
+
+def test_a_little_less_memory_packs_no_run_otherwise() -> None:
+    subject = tiny("llama")
+    sizes = {rows_at_once(_with(subject, flight), length=9) for flight in range(200_000, 1_000_000, 10_000)}
+    assert all(size & (size - 1) == 0 for size in sizes)
+    assert len(sizes) <= 4
+
+
+def test_flights_that_little_memory_makes_small_give_the_same_cells_and_decisions() -> None:
+    whole = tiny("llama")
+    exchanges = [Exchange(SiteKind.ATTN_OUT, layer, None, (at,), (at,)) for layer in range(3) for at in range(9)]
+    prompts = [CLEAN, CORRUPT, CLEAN[:5], (*CLEAN[:3], 8, 9)]
+    seen: list[int] = []
+    handle = whole.anatomy.blocks[2].layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    found = []
+    for subject in (whole, _with(whole, 40_000)):
+        seen.clear()
+        cells = patch(subject, record(subject, CORRUPT), record(subject, CLEAN), exchanges, labels=LABELS)
+        found.append((cells, measure_decisions(subject, prompts, LABELS).d, max(seen)))
+    handle.remove()
+    np.testing.assert_allclose(found[1][0], found[0][0], atol=1e-5, rtol=0)
+    np.testing.assert_allclose(found[1][1], found[0][1], atol=1e-5, rtol=0)
+    assert found[1][2] <= max(len(CLEAN) + 2, rows_at_once(_with(whole, 40_000), length=9)) < found[0][2]
+
+
+def test_a_run_that_does_not_fit_alone_is_an_error_with_a_way_out() -> None:
+    subject = tiny("llama")
+    sides = record(subject, CORRUPT), record(subject, CLEAN)
+
+    def never_fits(_: nn.Module, __: tuple[Tensor, ...]) -> None:
+        raise torch.OutOfMemoryError
+
+    handle = subject.anatomy.blocks[1].mlp_in.register_forward_pre_hook(never_fits)
+    with pytest.raises(TooLittleMemory, match="one patched run"):
+        patch(subject, *sides, [Exchange(SiteKind.ATTN_OUT, 1, None, (8,), (8,))], labels=SINGLE)
+    handle.remove()
+
+
+def test_an_error_that_is_none_of_memory_is_handed_on() -> None:
+    subject = tiny("llama")
+    sides = record(subject, CORRUPT), record(subject, CLEAN)
+
+    def broken(_: nn.Module, __: tuple[Tensor, ...]) -> None:
+        raise RuntimeError("broken")
+
+    handle = subject.anatomy.blocks[1].mlp_in.register_forward_pre_hook(broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        patch(subject, *sides, [Exchange(SiteKind.ATTN_OUT, 1, None, (8,), (8,))], labels=SINGLE)
+    handle.remove()
+
+
+def test_a_container_that_may_use_less_than_the_machine_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"memory.max": "1000000\n", "memory.current": "600000\n", "memory.stat": "anon 5\ninactive_file 100000\n"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(shelves, "CGROUP", tmp_path)
+    assert Memory.of_this_machine().host == 500_000 // 4
+    (tmp_path / "memory.max").write_text("max\n")
+    assert Memory.of_this_machine().host > 1_000_000
+
+
+REALLY_TOO_LITTLE = """
+import resource
+import numpy, psutil, torch
+from audit_service.domain.sites import SiteKind
+from tests.workers.engine.test_places import LABELS, _llama
+from workers.engine.donors import record
+from workers.engine.patching import patch
+from workers.engine.positions import Exchange
+
+torch.set_num_threads(1)
+subject = _llama(
+    hidden_size=64, intermediate_size=4096, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+    max_position_embeddings=64,
+)
+clean = tuple(range(3, 43))
+corrupt = (4, *clean[1:])
+sides = record(subject, corrupt), record(subject, clean)
+cells = [Exchange(SiteKind.ATTN_OUT, layer, None, (at,), (at,)) for layer in (0, 1) for at in range(40)]
+rows = []
+subject.anatomy.blocks[0].layer.register_forward_pre_hook(lambda _, given: rows.append(given[0].shape[1]))
+whole = patch(subject, *sides, cells, labels=LABELS)
+largest = max(rows)
+rows.clear()
+allowed = psutil.Process().memory_info().vms + 24 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
+found = patch(subject, *sides, cells, labels=LABELS)
+assert max(rows) == largest, "the first attempt is made with all rows"
+assert min(rows) < largest, "what did not fit was flown in parts"
+numpy.testing.assert_allclose(found, whole, atol=1e-5, rtol=0)
+print("halved", largest, rows)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not hold a process to its address space")
+def test_where_the_system_really_refuses_memory_the_cells_are_the_same() -> None:
+    done = subprocess.run([sys.executable, "-c", REALLY_TOO_LITTLE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("halved")
+
+
+def test_errors_of_the_processors_allocator_are_known() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60)
+    assert is_out_of_memory(caught.value)

@@ -1,0 +1,73 @@
+"""How much memory runs in flight take, how many fit into what there is, and what happens when they do not.
+
+The formula counts what is alive at once where most is: the stream, its normalised copy, queries, keys, values and their
+copies or the MLP's hidden activations (gate, projection, product and its input), and the attention scores in float32.
+What a machine really takes is measured by a calibration (costs.py); runs that do not fit are flown in halves.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from audit_service.domain.work import ROWS_IN_FLIGHT
+from audit_service.errors import TooLittleMemory
+from workers.engine.attention import MOST_SCORES
+from workers.engine.subject import Subject
+
+COPIES = 4
+"""Of a row's widths that are alive at once."""
+SCORE_BYTES = 12
+"""Of one attention score: the product, its softmax and the copy that joins prefix and own rows, in float32."""
+Item = TypeVar("Item")
+
+
+def flight_bytes(subject: Subject, *, rows: int, length: int) -> int:
+    """Bytes that a flight of so many rows takes, of prompts with ``length`` tokens."""
+    scores = min(rows * subject.anatomy.heads * length, MOST_SCORES)
+    return rows * _row_bytes(subject) + SCORE_BYTES * scores
+
+
+def rows_at_once(subject: Subject, *, length: int) -> int:
+    """Rows of the largest flight that pays and that the subject's memory holds; one run flies in any case.
+
+    A power of two, so that a little more or less free memory packs no runs otherwise: packing decides the last bits.
+    """
+    memory, row = subject.memory.flight, _row_bytes(subject)
+    with_scores = memory // (row + SCORE_BYTES * subject.anatomy.heads * length)
+    beside_scores = (memory - SCORE_BYTES * MOST_SCORES) // row
+    fitting = max(1, min(ROWS_IN_FLIGHT, max(with_scores, beside_scores)))
+    return 1 << (fitting.bit_length() - 1)
+
+
+def _row_bytes(subject: Subject) -> int:
+    anatomy = subject.anatomy
+    hidden = max(size for parameter in anatomy.blocks[0].layer.parameters() for size in parameter.shape)
+    return COPIES * (anatomy.width + hidden) * subject.dtype.itemsize
+
+
+def in_halves(items: Sequence[Item], fly: Callable[[Sequence[Item]], Tensor]) -> Tensor:
+    """What ``fly`` gives for the items, row by row; for halves of them where there is too little memory for all.
+
+    Raises:
+        TooLittleMemory: a single one does not fit.
+    """
+    try:
+        return fly(items)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(items) == 1:
+            raise TooLittleMemory(
+                "one patched run does not fit into the memory of this machine",
+                remedy="use shorter prompts, a smaller number format, a device with more memory, or several devices",
+            ) from error
+    # Outside of the handler, whose error holds on to the tensors of the flight that failed.
+    middle = len(items) // 2
+    return torch.cat([in_halves(half, fly) for half in (items[:middle], items[middle:])])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory; PyTorch has no class for that of the processor."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
