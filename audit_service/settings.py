@@ -73,6 +73,11 @@ class Settings(BaseSettings):
     timestamp_url: str | None = None
     """Time-stamping authority (RFC 3161) for signatures; none leaves them without a time stamp, and they say so."""
 
+    model_roots: tuple[Path, ...] = ()
+    """Folders that model versions are registered from, as a JSON list; none means all that the service can read.
+
+    ``{organisation}`` stands for the id of the organisation that asks: ["/models/{organisation}"].
+    """
     models_dir: Path | None = None
     """Where imported models are put, the same place for API and workers; none means in the data directory."""
     mlflow_uri: str | None = None
@@ -89,6 +94,10 @@ class Settings(BaseSettings):
     """Server for e-mail: smtps://user:password@host:465, or smtp://host:25; none sends no e-mail."""
     smtp_from: str = "audit-service@localhost"
     """The sender of e-mail."""
+
+    def model_roots_of(self, organisation_id: str) -> tuple[Path, ...]:
+        """The folders that the organisation registers models from; none means all."""
+        return tuple(Path(str(root).replace("{organisation}", organisation_id)) for root in self.model_roots)
 
     @field_validator("data_dir", "cache_dir")
     @classmethod

@@ -22,6 +22,7 @@ from audit_service.client import Client
 from audit_service.db.handles import Database
 from audit_service.identity import bootstrap
 from audit_service.identity.bootstrap import FIRST_ORGANISATION
+from audit_service.logs import configure
 from audit_service.settings import get_settings
 from tests.examples import loan_denial
 
@@ -32,6 +33,7 @@ def _surroundings(database_url: str, broker_url: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv("AUDIT_BROKER_URL", broker_url)
     get_settings.cache_clear()
     dispatch.celery.cache_clear()
+    configure(as_json=False)  # as every process does first; else requests are told on standard output
     yield
     dispatch.celery().close()
     dispatch.celery.cache_clear()

@@ -88,7 +88,8 @@ async def _once(
         ),
     ] = None,
 ) -> Once:
-    asked = request.url.query.encode() + b"\n" + await request.body()
+    # Whoever sends another one's key asks for something else: an answer says who did it.
+    asked = f"{caller.name}\n{request.url.query}\n".encode() + await request.body()
     return Once(
         key=idempotency_key,
         route=f"{request.method} {request.url.path}",

@@ -8,7 +8,7 @@ from audit_service.db import locks
 from audit_service.db.handles import Acting, Database, WriteSession, act
 from audit_service.db.tables import MembershipRow, OrganisationRow, UserRow
 from audit_service.errors import Conflict
-from audit_service.identity import passwords, tokens
+from audit_service.identity import passwords, people, tokens
 from audit_service.identity.permissions import Role
 from audit_service.identity.tokens import Secret
 
@@ -59,15 +59,16 @@ def new_token(database: Database, email: str) -> Secret:
 
 
 def _administrator(session: WriteSession, organisation_id: str, *, email: str, password: str | None) -> MembershipRow:
-    user = session.scalars(select(UserRow).where(UserRow.email == email)).one_or_none()
-    if user is None:
-        user = UserRow(
-            email=email, name="Administrator", password_hash=passwords.hashed(password) if password else None
-        )
-        session.add(user)
-        session.flush()
+    user = people.ensure_user(session, email)
     organisation = session.get_one(OrganisationRow, organisation_id)
-    member = MembershipRow(organisation=organisation, user=user, role=Role.ADMIN, active=True)
+    member = MembershipRow(
+        organisation=organisation,
+        user=user,
+        name="Administrator",
+        password_hash=passwords.hashed(password) if password else None,
+        role=Role.ADMIN,
+        active=True,
+    )
     session.add(member)
     session.flush()
     return member

@@ -71,9 +71,12 @@ _COOKIE = "audit_sign_in"
 def sign_in_elsewhere(
     handle: Handle,
     settings: AppSettings,
+    limiter: AppLimiter,
+    address: Address,
     organisation: Annotated[Name | None, Query(description="Needed by whoever works for several.")] = None,
 ) -> Response:
     """Sign in with the OpenID provider that the service is set up with; open it in a browser."""
+    limiter.hit(settings.login_limit, "sign-in begun", address or "")  # each takes a row, and asks the provider
     started = oidc.start(handle, settings, organisation=organisation)
     answer = Response(status_code=303, headers={"Location": started.url})
     secure = (settings.public_url or "").startswith("https:")
@@ -123,8 +126,11 @@ def get_me(caller: Caller) -> Me:
 
 
 @router.put("/me/password", status_code=204, responses=responses(*WITH_BODY))
-def change_password(body: Body[PasswordChange], caller: Caller, session: Writing) -> None:
-    """Change one's own password."""
+def change_password(
+    body: Body[PasswordChange], caller: Caller, session: Writing, settings: AppSettings, limiter: AppLimiter
+) -> None:
+    """Change one's own password for this organisation. Other sign-ins end; tokens stay until they are revoked."""
+    limiter.hit(settings.login_limit, "password", caller.name)  # nobody finds it out with a session that was left open
     old, new = body.old.get_secret_value(), body.new.get_secret_value()
     people.change_password(session, caller, old=old, new=new)
 

@@ -1,5 +1,7 @@
 """People, what they may do in an organisation, and how they sign in."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -8,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import undefer
 
 from audit_service.db.base import Ensured
-from audit_service.db.handles import Acting, Database, ReadSession, WriteSession, act
+from audit_service.db.handles import Acting, Database, ReadSession, WriteSession, act, whom
 from audit_service.db.tables import MembershipRow, OrganisationRow, UserRow
 from audit_service.domain.lifecycle import EventKind
 from audit_service.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
@@ -55,20 +57,32 @@ def member(session: ReadSession, organisation_id: str, user_id: str, *, lock: bo
 def add(
     session: WriteSession, organisation_id: str, *, email: str, name: str, role: Role, password: str | None
 ) -> Ensured[MembershipRow]:
-    """Let a person work for the organisation. Whoever works for another one already keeps name and password."""
-    act(session, Acting(organisation_id, email=email))
-    user = session.scalars(select(UserRow).where(UserRow.email == email)).one_or_none()
-    if user is None:
-        user = UserRow(email=email, name=name, password_hash=passwords.hashed(password) if password else None)
-        session.add(user)
-        session.flush()
+    """Let a person work for the organisation, with a name and a password of its own there."""
+    act(session, replace(whom(session), organisation_id=organisation_id, email=email))
+    user = ensure_user(session, email)
     if present := session.get(MembershipRow, (organisation_id, user.id)):
         return Ensured(present, is_new=False)
-    organisation = session.get_one(OrganisationRow, organisation_id)
-    row = MembershipRow(organisation=organisation, user=user, role=role, active=True)
+    row = MembershipRow(
+        organisation=session.get_one(OrganisationRow, organisation_id),
+        user=user,
+        name=name,
+        password_hash=passwords.hashed(password) if password else None,
+        role=role,
+        active=True,
+    )
     session.add(row)
     session.flush()
     return Ensured(row, is_new=True)
+
+
+def ensure_user(session: WriteSession, email: str) -> UserRow:
+    """The person of the address, who may work for other organisations already."""
+    user = session.scalars(select(UserRow).where(UserRow.email == email)).one_or_none()
+    if user is None:
+        user = UserRow(email=email)
+        session.add(user)
+        session.flush()
+    return user
 
 
 def change(
@@ -91,7 +105,7 @@ def change(
 
 
 def change_password(session: WriteSession, principal: Principal, *, old: str, new: str) -> None:
-    """Set the caller's own password.
+    """Set the caller's own password for this organisation, and end the other sign-ins there.
 
     Raises:
         InvalidInput: the caller is no person.
@@ -99,12 +113,14 @@ def change_password(session: WriteSession, principal: Principal, *, old: str, ne
     """
     if principal.user_id is None:
         raise InvalidInput("A service's token has no password.", remedy="Sign in as a person.")
-    user = session.get_one(UserRow, principal.user_id, options=[undefer(UserRow.password_hash)])
-    if user.password_hash is not None and not passwords.fits(old, user.password_hash):
+    own = (principal.organisation_id, principal.user_id)
+    row = session.get_one(MembershipRow, own, options=[undefer(MembershipRow.password_hash)])
+    if row.password_hash is not None and not passwords.fits(old, row.password_hash):
         raise Forbidden("The old password is not right.", remedy="Send the present password as `old`.")
-    user.password_hash = passwords.hashed(new)
+    row.password_hash = passwords.hashed(new)
     session.flush()
-    data = {"id": user.id, "email": user.email, "what": "password"}
+    tokens.end_sessions(session, principal.user_id, but=principal.token_id)
+    data = {"id": row.user_id, "email": row.user.email, "what": "password"}
     events.append(session, None, EventKind.USER, actor=principal.name, data=data)
 
 
@@ -124,27 +140,35 @@ def sign_in(
         InvalidInput: the person works for several organisations, and none of them was named.
     """
     with database.acting(Acting(email=email)).writing() as session:
-        query = select(UserRow).where(UserRow.email == email).options(undefer(UserRow.password_hash))
-        user = session.scalars(query).one_or_none()
-        fits = passwords.fits(password, user.password_hash if user else None)
-        if user is None or not fits:
+        user = session.scalars(select(UserRow).where(UserRow.email == email)).one_or_none()
+        found = _memberships(session, user, organisation) if user else []
+        opened = [one for one in found if passwords.fits(password, one.password_hash)]
+        if not found:  # the answer takes as long as if there were somebody
+            passwords.fits(password, None)
+        if user is None or not opened:
             raise Unauthenticated("E-mail or password is not right.", remedy="Correct them.")
-        act(session, Acting(user_id=user.id))
-        if user.password_hash is not None and passwords.is_weak(user.password_hash):
-            user.password_hash = passwords.hashed(password)
+        chosen = _one_of(opened, email)
+        act(session, Acting(chosen.organisation_id, user_id=user.id, address=address))
+        if chosen.password_hash is not None and passwords.is_weak(chosen.password_hash):
+            chosen.password_hash = passwords.hashed(password)
             session.flush()
-        return open_session(session, user, organisation=organisation, lasts=lasts, how="password", address=address)
+        return _session(session, chosen, lasts=lasts, how="password")
 
 
 def open_session(
     session: WriteSession, user: UserRow, *, organisation: str | None, lasts: timedelta, how: str, address: str | None
 ) -> SignedIn:
-    """A session of a person who has shown who it is."""
-    found = _membership(session, user, organisation)
+    """A session of a person for whom somebody vouches."""
+    found = _one_of(_memberships(session, user, organisation), user.email)
     act(session, Acting(found.organisation_id, user_id=user.id, address=address))
+    return _session(session, found, lasts=lasts, how=how)
+
+
+def _session(session: WriteSession, member: MembershipRow, *, lasts: timedelta, how: str) -> SignedIn:
+    user = member.user
     secret = tokens.issue(
         session,
-        organisation_id=found.organisation_id,
+        organisation_id=member.organisation_id,
         name="session",
         by=f"user:{user.email}",
         lasts=lasts,
@@ -153,7 +177,7 @@ def open_session(
     )
     data = {"email": user.email, "how": how, "held": True, "why": None}
     events.append(session, None, EventKind.SIGN_IN, actor=f"user:{user.email}", data=data)
-    return SignedIn(secret, found)
+    return SignedIn(secret, member)
 
 
 def note_failure(database: Database, *, email: str, how: str, why: str, address: str | None) -> None:
@@ -170,16 +194,22 @@ def note_failure(database: Database, *, email: str, how: str, why: str, address:
             events.append(session, None, EventKind.SIGN_IN, actor="nobody", data=data)
 
 
-def _membership(session: ReadSession, user: UserRow, organisation: str | None) -> MembershipRow:
-    query = select(MembershipRow).where(MembershipRow.user_id == user.id, MembershipRow.active)
-    found = session.scalars(query).all()
-    if organisation is not None:
-        found = [one for one in found if one.organisation.name == organisation]
+def _memberships(session: WriteSession, user: UserRow, organisation: str | None) -> list[MembershipRow]:
+    """Where the person works, or whether in the organisation of that name; those that were closed too."""
+    act(session, Acting(user_id=user.id))
+    query = select(MembershipRow).where(MembershipRow.user_id == user.id).options(undefer(MembershipRow.password_hash))
+    found = session.scalars(query.order_by(MembershipRow.organisation_id)).all()
+    return [one for one in found if organisation in {None, one.organisation.name}]
+
+
+def _one_of(found: Sequence[MembershipRow], email: str) -> MembershipRow:
+    """The one that is open."""
+    found = [one for one in found if one.active]
     if not found:
-        raise Unauthenticated(f"{user.email} has no access there.", remedy="Ask an administrator.")
+        raise Unauthenticated(f"{email} has no access there.", remedy="Ask an administrator.")
     if len(found) > 1:
         raise InvalidInput(
-            f"{user.email} works for several organisations.",
+            f"{email} works for several organisations.",
             remedy="Send the name of one as `organisation`.",
             details=[one.organisation.name for one in found],
         )

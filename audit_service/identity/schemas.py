@@ -77,7 +77,7 @@ class UserCreate(Frozen):
     name: Name = Field(examples=["Anna Example"])
     role: Role
     password: Password | None = None
-    """The first one, for people who do not sign in elsewhere. Whoever has an account keeps name and password."""
+    """The first one, for people who do not sign in elsewhere. It opens this organisation and no other."""
 
 
 class UserChange(Frozen):
@@ -101,7 +101,7 @@ class User(Answer):
         assert isinstance(row, MembershipRow)  # noqa: S101 - typed as wide as in all answers
         user = row.user
         return cls(
-            id=user.id, email=user.email, name=user.name, role=row.role, active=row.active, created_at=user.created_at
+            id=user.id, email=user.email, name=row.name, role=row.role, active=row.active, created_at=user.created_at
         )
 
 

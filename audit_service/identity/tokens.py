@@ -74,15 +74,21 @@ def issue_for(
 ) -> Secret:
     """A token that the caller asks for: of a service with the role, or without one the caller's own.
 
+    Nobody gives more than the token has that asks: one that is limited gives limited ones.
+
     Raises:
-        InvalidInput: the scopes go beyond the role, or a service asks for a token with its own rights.
+        InvalidInput: the rights go beyond the role or the caller's, or a service asks for a token with its own.
     """
     if role is None and caller.user_id is None:
         raise InvalidInput("A service's token has no person's rights to give.", remedy="Name a role.")
-    allowed = caller.permissions if role is None else ROLES[role]
-    if beyond := sorted(set(scopes or ()) - allowed):
+    given = ROLES[role or caller.role]
+    if scopes is None and role is None and caller.permissions != given:
+        scopes = sorted(caller.permissions)
+    if beyond := sorted(set(scopes or given) - (given & caller.permissions)):
+        allowed = ", ".join(sorted(given & caller.permissions)) or "none"
         raise InvalidInput(
-            f"The role has no permission for {', '.join(beyond)}.", remedy=f"Choose among {', '.join(sorted(allowed))}."
+            f"The role or the token that asks has no permission for {', '.join(beyond)}.",
+            remedy=f"Choose among these as `scopes`: {allowed}.",
         )
     return issue(
         session,
@@ -164,6 +170,14 @@ def revoke(session: WriteSession, token_id: str, *, by: str) -> TokenRow:
         session.flush()
         _note(session, row, what="revoked", by=by)
     return row
+
+
+def end_sessions(session: WriteSession, user_id: str, *, but: str | None = None) -> None:
+    """Revoke the person's sign-ins in the transaction's organisation, ``but`` one; tokens made on purpose stay."""
+    ended = update(TokenRow).where(
+        TokenRow.user_id == user_id, TokenRow.session, TokenRow.revoked_at.is_(None), TokenRow.id != but
+    )
+    session.execute(ended.values(revoked_at=datetime.now(UTC)))
 
 
 def _note(session: WriteSession, row: TokenRow, *, what: str, by: str) -> None:

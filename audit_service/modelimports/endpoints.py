@@ -12,7 +12,6 @@ from audit_service.border.schemas import Body
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.tables import ImportRow
 from audit_service.errors import Unauthenticated
-from audit_service.identity.bootstrap import FIRST_ORGANISATION
 from audit_service.modelimports import service
 from audit_service.modelimports.schemas import Import, ImportCreate, Received
 from audit_service.modelimports.signatures import check_mlflow
@@ -63,6 +62,6 @@ async def _signed(
 @signed_calls.post("/mlflow/events", responses=responses(*WITH_BODY, 401, 409))
 def receive_mlflow_event(body: Annotated[bytes, Depends(_signed)], handle: Handle, settings: AppSettings) -> Received:
     """What MLflow's registry webhooks are sent to. New versions of registered models are imported."""
-    with handle.acting_for(settings.mlflow_organisation or FIRST_ORGANISATION).writing() as session:
+    with handle.acting_for(service.organisation(settings)).writing() as session:
         row = service.received(session, body)
         return Received(imported=None if row is None else Import.of(row))

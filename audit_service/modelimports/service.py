@@ -9,9 +9,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from audit_service import dispatch
 from audit_service.db.base import Ensured
-from audit_service.db.handles import ReadSession, WriteSession
+from audit_service.db.handles import ReadSession, WriteSession, whom
 from audit_service.db.tables import ImportRow, ModelRow, ModelVersionRow
 from audit_service.errors import Conflict, InvalidInput
+from audit_service.identity.bootstrap import FIRST_ORGANISATION
 from audit_service.modelimports.schemas import ImportCreate, MlflowEvent
 from audit_service.modelimports.states import ImportState
 from audit_service.notifications import service as notifications
@@ -19,21 +20,27 @@ from audit_service.notifications.topics import Topic
 from audit_service.registry import repository as registry_rows
 from audit_service.registry import service as registry
 from audit_service.registry.schemas import Dtype, ModelVersionCreate
-from audit_service.settings import get_settings
+from audit_service.settings import Settings, get_settings
 
 ASK_AGAIN = timedelta(minutes=5)
 """A worker that did not answer in this time is asked again: its message may be lost."""
+
+
+def organisation(settings: Settings) -> str:
+    """Whose the registry's models are. The service reads it with its own credentials, so nobody else reaches it."""
+    return settings.mlflow_organisation or FIRST_ORGANISATION
 
 
 def ask(session: WriteSession, wanted: ImportCreate, *, by: str) -> Ensured[ImportRow]:
     """Have the version fetched and registered, once. One that was refused is tried again.
 
     Raises:
-        Conflict: the service knows no MLflow.
+        Conflict: the service knows no MLflow, or that of another organisation.
         BrokerDown: nobody can be asked.
     """
-    if get_settings().mlflow_uri is None:
-        raise Conflict("The service follows no MLflow registry.", remedy="Set AUDIT_MLFLOW_URI.")
+    settings = get_settings()
+    if settings.mlflow_uri is None or whom(session).organisation_id != organisation(settings):
+        raise Conflict("The service follows no MLflow registry for this organisation.", remedy="Set AUDIT_MLFLOW_URI.")
     now = datetime.now(UTC)
     values = {"name": wanted.name, "version": wanted.version, "dtype": wanted.dtype.value}
     added = session.execute(

@@ -25,6 +25,9 @@ SECONDS = 10.0
 LARGEST_SAID = 200
 """Characters of a refusal that are kept."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All of IPv6 that is given out to networks of the internet (RFC 4291)."""
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Undelivered(Exception):
@@ -123,5 +126,16 @@ def send(url: str, *, secret: str, message_id: str, body: bytes, at: datetime, a
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Nothing of ours, nothing reserved; an IPv4 address in IPv6 clothes is the IPv4 address."""
-    plain = (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
-    return plain.is_global and not plain.is_multicast
+    if isinstance(address, ipaddress.IPv6Address):
+        if (inner := _carried(address)) is not None:
+            return _is_public(inner)
+        if address not in GLOBAL_UNICAST:
+            return False
+    return address.is_global and not address.is_multicast
+
+
+def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a gateway makes of it: mapped, 6to4 (RFC 3056), Teredo, or NAT64 (RFC 6052)."""
+    if address in NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]

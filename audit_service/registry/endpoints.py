@@ -4,11 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from audit_service.border.handle import AppSettings
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import ModelRow, ModelVersionRow
+from audit_service.identity.authentication import Caller
 from audit_service.problems import WITH_BODY, responses
 from audit_service.registry import repository, service
 from audit_service.registry.schemas import Model, ModelVersion, ModelVersionCreate
@@ -23,13 +25,16 @@ def list_models(session: Reading, paging: ById) -> Page[Model]:
 
 
 @router.post("/model-versions", status_code=201, responses=responses(*WITH_BODY, 409, existing=ModelVersion))
-def register_model_version(body: Body[ModelVersionCreate], session: Writing, once: Idempotent) -> ModelVersion:
+def register_model_version(
+    body: Body[ModelVersionCreate], caller: Caller, session: Writing, settings: AppSettings, once: Idempotent
+) -> ModelVersion:
     """Register a model version by the SHA-256 of every file of its folder.
 
-    Refused: a folder that is no model, pickle checkpoints, models that want remote code, a missing tokenizer.
-    The same label with the same files gives the registered version (200).
+    Refused: a folder that is no model or lies outside the service's model folders, pickle checkpoints, models that want
+    remote code, a missing tokenizer. The same label with the same files gives the registered version (200).
     """
-    return once.answer(session, ModelVersion, lambda: service.register(session, body))
+    roots = settings.model_roots_of(caller.organisation_id)
+    return once.answer(session, ModelVersion, lambda: service.register(session, body, roots=roots))
 
 
 @router.get("/model-versions")

@@ -1,5 +1,6 @@
 """Registering model versions, and finding them again."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from audit_service.db.base import Ensured
@@ -13,15 +14,19 @@ from audit_service.registry.schemas import ModelVersionCreate
 from audit_service.registry.sources import Files, locate
 
 
-def register(session: WriteSession, wanted: ModelVersionCreate) -> Ensured[ModelVersionRow]:
+def register(
+    session: WriteSession, wanted: ModelVersionCreate, *, roots: Sequence[Path] = ()
+) -> Ensured[ModelVersionRow]:
     """The version with the digests of its files; the same label and files give the row that is there.
+
+    With ``roots`` its folder must lie in one of them.
 
     Raises:
         InvalidModel: see ``inspection.inspect``.
         Conflict: the label stands for other files, or for another number format.
     """
     # The files are read before the first row is locked: that takes minutes for a large model.
-    files = locate(wanted.path, revision=wanted.revision)
+    files = locate(wanted.path, revision=wanted.revision, roots=roots)
     identity = inspect(files.folder, name=wanted.name, version=wanted.version, dtype=wanted.dtype)
     model = repository.ensure_model(session, wanted.name)
     present = repository.version_labelled(session, model_id=model.id, version=wanted.version)

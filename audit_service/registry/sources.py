@@ -1,6 +1,7 @@
 """Where a model's files come from: a folder, or a hub name that is fetched at a pinned commit."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,17 +22,17 @@ class Files:
     hub_revision: str | None = None
 
 
-def locate(path: str, *, revision: str | None) -> Files:
-    """The files that a path or a hub name stands for.
+def locate(path: str, *, revision: str | None, roots: Sequence[Path] = ()) -> Files:
+    """The files that a path or a hub name stands for. With ``roots`` a folder must lie in one of them.
 
     Raises:
-        InvalidInput: a relative path, or a hub name without a commit.
+        InvalidInput: a relative path, a folder or a file of it outside the roots, or a hub name without a commit.
         InvalidModel: the hub does not have it, or cannot be reached.
     """
     try:
         folder = Path(path).expanduser()
         if folder.is_absolute():
-            return Files(folder.resolve())
+            return Files(_within(folder.resolve(), [root.resolve() for root in roots]))
     except (OSError, RuntimeError) as error:  # an unknown user's home, a name too long, links in a circle
         raise InvalidInput(f"{path!r} is no path: {error}.", remedy="Send the model folder's absolute path.") from error
     if not _HUB_NAME.fullmatch(path):
@@ -45,6 +46,26 @@ def locate(path: str, *, revision: str | None) -> Files:
             remedy="Take the commit from the model's page on the hub.",
         )
     return Files(_fetch(path, revision), path, revision)
+
+
+def _within(folder: Path, roots: Sequence[Path]) -> Path:
+    """The folder, if it and all that its links lead to lie in one of the roots; nothing outside them is looked at."""
+    if not roots:
+        return folder
+    own = [root for root in roots if folder.is_relative_to(root)]
+    if not own:
+        raise _outside(str(folder), roots)
+    for file in folder.rglob("*"):
+        if not any(file.resolve().is_relative_to(root) for root in own):
+            raise _outside(f"{file}, which is a link,", roots)
+    return folder
+
+
+def _outside(what: str, roots: Sequence[Path]) -> InvalidInput:
+    return InvalidInput(
+        f"{what} does not lie where models are registered from.",
+        remedy="Put the model into one of: " + ", ".join(map(str, roots)) + ".",
+    )
 
 
 def _fetch(name: str, revision: str) -> Path:

@@ -6,7 +6,8 @@ from sqlalchemy import func, select
 from audit_service import dispatch
 from audit_service.db.handles import Database
 from audit_service.db.tables import IdempotencyRow, RunRow
-from tests.service import Audit
+from tests.identity.made import issue
+from tests.service import Audit, bearer
 
 KEY = {"Idempotency-Key": "my-key"}
 
@@ -55,6 +56,13 @@ def test_the_same_key_on_another_path_is_another_request(api: TestClient, audit:
     api.post("/v1/runs", json={"plan_id": plan["id"]}, headers=KEY)
     metric = {"name": "x", "formula": "d", "title": "X", "unit": "nats"}
     assert api.post("/v1/metrics", json=metric, headers=KEY).status_code == 201
+
+
+def test_another_ones_key_is_another_request(api: TestClient, audit: Audit) -> None:
+    body = {"plan_id": audit.plan()["id"]}
+    assert api.post("/v1/runs", json=body, headers=KEY).status_code == 201
+    theirs = KEY | bearer(issue(api, role="analyst")["token"])
+    assert api.post("/v1/runs", json=body, headers=theirs).status_code == 409
 
 
 def test_a_refused_request_does_not_use_its_key_up(api: TestClient, audit: Audit, database: Database) -> None:

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
 from audit_service.db.handles import Database
-from audit_service.db.tables import TokenRow, UserRow
+from audit_service.db.tables import MembershipRow, TokenRow, UserRow
 from audit_service.identity import bootstrap
 from audit_service.identity.bearer import Bearer
 from audit_service.identity.bootstrap import FIRST_ORGANISATION
@@ -73,7 +73,19 @@ class TestTokens:
         assert api.get("/v1/models", headers=bearer(made["token"])).status_code == 200
         wide = api.post("/v1/tokens", json={"name": "x", "role": "auditor", "scopes": ["administer"]})
         assert wide.status_code == 422
-        assert "Choose among log, read, self" in wide.json()["remedy"]
+        assert "log, read, self" in wide.json()["remedy"]
+
+    def test_a_limited_token_makes_no_token_that_goes_beyond_it(self, api: TestClient) -> None:
+        user = add_user(api, "anna@bank.example", "admin")
+        whole = bearer(sign_in(api, user["email"]).json()["token"])
+        limited = {"name": "limited", "scopes": ["administer", "read"]}
+        narrow = bearer(api.post("/v1/tokens", json=limited, headers=whole).json()["token"])
+        again = api.post("/v1/tokens", json={"name": "again"}, headers=narrow).json()
+        assert again["scopes"] == ["administer", "read"]
+        wider = api.post("/v1/tokens", json={"name": "wider", "role": "admin"}, headers=narrow)
+        assert (wider.status_code, "run" in wider.json()["detail"]) == (422, True)
+        fits = {"name": "fits", "role": "analyst", "scopes": ["read"]}
+        assert api.post("/v1/tokens", json=fits, headers=narrow).status_code == 201
 
     def test_a_persons_token_has_the_rights_that_the_person_has_now(self, api: TestClient) -> None:
         user = add_user(api, "anna@bank.example", "admin")
@@ -119,7 +131,7 @@ class TestSigningIn:
     def test_passwords_are_kept_as_argon2id(self, api: TestClient, app: FastAPI) -> None:
         add_user(api, "anna@bank.example", "reviewer")
         with app.state.database.reading() as session:
-            query = select(UserRow.password_hash).where(UserRow.email == "anna@bank.example")
+            query = select(MembershipRow.password_hash).join(UserRow).where(UserRow.email == "anna@bank.example")
             assert session.scalar(query).startswith("$argon2id$")
 
     def test_who_has_no_access_any_more_does_not_sign_in(self, api: TestClient) -> None:
@@ -129,14 +141,22 @@ class TestSigningIn:
 
     def test_who_works_for_two_organisations_says_for_which(self, api: TestClient, app: FastAPI) -> None:
         bootstrap.add_organisation(app.state.database, "other bank", email="eva@other.example", password=PASSWORD)
-        added = add_user(api, "eva@other.example", "auditor", password="another secret than hers")
-        assert added["name"] == "Administrator"  # an account that is there keeps name and password
+        add_user(api, "eva@other.example", "auditor")
         answer = sign_in(api, "eva@other.example")
         assert answer.status_code == 422
         assert {error["detail"] for error in answer.json()["errors"]} == {"first organisation", "other bank"}
         assert sign_in(api, "eva@other.example", organisation="other bank").json()["role"] == "admin"
         assert sign_in(api, "eva@other.example", organisation="first organisation").json()["role"] == "auditor"
         assert sign_in(api, "eva@other.example", organisation="third bank").status_code == 401
+
+    def test_a_password_that_one_organisation_chose_opens_no_other(self, api: TestClient, app: FastAPI) -> None:
+        chosen = "what the first bank's administrator knows"
+        added = add_user(api, "eva@other.example", "auditor", password=chosen)
+        bootstrap.add_organisation(app.state.database, "other bank", email="eva@other.example", password=PASSWORD)
+        assert sign_in(api, "eva@other.example", chosen, organisation="other bank").status_code == 401
+        assert sign_in(api, "eva@other.example", chosen).json()["organisation"] == "first organisation"
+        assert sign_in(api, "eva@other.example", PASSWORD).json()["organisation"] == "other bank"
+        assert api.get(f"/v1/users/{added['id']}").json()["name"] == "eva@other.example"  # not what the other bank says
 
     def test_too_many_tries_are_refused_for_a_while(self, api: TestClient) -> None:
         answers = [sign_in(api, "anna@bank.example", "wrong") for _ in range(11)]
@@ -153,6 +173,23 @@ class TestSigningIn:
         assert api.put("/v1/me/password", json={"old": PASSWORD, "new": new}, headers=mine).status_code == 204
         assert sign_in(api, "anna@bank.example").status_code == 401
         assert sign_in(api, "anna@bank.example", new).status_code == 201
+
+    def test_another_password_ends_the_other_sign_ins_and_no_token_made_on_purpose(self, api: TestClient) -> None:
+        add_user(api, "anna@bank.example", "admin")
+        add_user(api, "bert@bank.example", "analyst")
+        here, there = (sign_in(api, "anna@bank.example").json()["token"] for _ in range(2))
+        berts = sign_in(api, "bert@bank.example").json()["token"]
+        made = api.post("/v1/tokens", json={"name": "mine"}, headers=bearer(here)).json()["token"]
+        body = {"old": PASSWORD, "new": "an even longer secret"}
+        assert api.put("/v1/me/password", json=body, headers=bearer(here)).status_code == 204
+        assert [me(api, one).status_code for one in (here, there, berts, made)] == [200, 401, 200, 200]
+
+    def test_whoever_has_a_session_cannot_try_passwords_at_will(self, api: TestClient) -> None:
+        add_user(api, "anna@bank.example", "analyst")
+        mine = bearer(sign_in(api, "anna@bank.example").json()["token"])
+        body = {"old": "wrong", "new": "an even longer secret"}
+        tries = [api.put("/v1/me/password", json=body, headers=mine).status_code for _ in range(11)]
+        assert tries == [403] * 10 + [429]
 
 
 class TestChanges:

@@ -6,11 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from audit_service import dispatch
+from audit_service.identity import bootstrap
 from audit_service.settings import get_settings
-from tests.service import Audit
+from tests.service import Audit, bearer
 
 SECRET = "shared-with-mlflow"
 
@@ -94,6 +96,12 @@ def test_a_version_can_be_asked_for_and_asked_for_again_after_a_refusal(api: Tes
     again = api.post("/v1/model-imports", json=wanted)
     assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
     assert dispatch.waiting(dispatch.CPU) == 1
+
+
+def test_the_registry_of_one_organisation_is_not_reached_by_another(api: TestClient, app: FastAPI) -> None:
+    other = bootstrap.add_organisation(app.state.database, "other bank", email="eva@other.example", password=None)
+    answer = api.post("/v1/model-imports", json={"name": "credit", "version": "1"}, headers=bearer(other.text))
+    assert (answer.status_code, "for this organisation" in answer.json()["detail"]) == (409, True)
 
 
 def test_without_mlflow_nothing_can_be_asked_for(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,8 @@ def test_nobody_there_is_no_delivery() -> None:
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "10.0.0.1", "172.16.3.4", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",  # noqa: S104
-     "::1", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::"],
+     "::1", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::", "fec0::1", "::127.0.0.1",
+     "64:ff9b::169.254.169.254", "64:ff9b:1::a00:1", "2002:7f00:1::", "2001:0:0:0:0:0:f5ff:fffe"],
 )  # fmt: skip
 def test_no_name_leads_into_a_private_network(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     leads_to(monkeypatch, "93.184.216.34", address)
@@ -107,6 +108,12 @@ def test_what_was_checked_is_what_is_connected_to(monkeypatch: pytest.MonkeyPatc
         send(f"http://example.org:{port}")
     assert looks == ["example.org"]
     assert hook.posted[0][0]["host"] == f"example.org:{port}"
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:4700::1111", "64:ff9b::93.184.216.34", "2002:5db8:d822::1"])
+def test_public_addresses_are_let_through_in_ipv6_clothes_too(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    leads_to(monkeypatch, address)
+    assert webhooks.peer("https://example.org/hook", allowed=()).host == "example.org"
 
 
 def test_plain_http_to_the_outside_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

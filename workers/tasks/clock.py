@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from audit_service.db.tables import OccurrenceRow
 from audit_service.dispatch import Task
 from audit_service.errors import AuditError, Unavailable
-from audit_service.identity.bootstrap import FIRST_ORGANISATION
 from audit_service.modelimports import service as imports
 from audit_service.notifications import service as notifications
 from audit_service.registry import mlflow
@@ -54,7 +53,7 @@ def poll() -> None:
     settings = get_settings()
     if settings.mlflow_uri is None:
         return
-    database = runtime().database.acting_for(settings.mlflow_organisation or FIRST_ORGANISATION)
+    database = runtime().database.acting_for(imports.organisation(settings))
     with database.reading() as session:
         followed = imports.followed(session)
     for name in followed:

@@ -26,21 +26,26 @@ class UserRow(Identified, Base):
 
     email: Mapped[str] = mapped_column(Text, unique=True)
     """In lower case."""
-    name: Mapped[str] = mapped_column(Text)
-    password_hash: Mapped[str | None] = mapped_column(Text, deferred=True)
-    """argon2id; none for who signs in elsewhere."""
     oidc_issuer: Mapped[str | None] = mapped_column(Text)
     oidc_subject: Mapped[str | None] = mapped_column(Text)
     """Who the issuer says it is; written at the first sign-in, so that a later owner of the address is another."""
 
 
 class MembershipRow(Owned, Base):
-    """What a person may do in an organisation."""
+    """What a person may do in an organisation, and the password that opens this organisation and no other.
+
+    An administrator chooses the first password of whom they add, and anybody's address can be added. Were a
+    password the account's, the administrator of one organisation could choose what opens another.
+    """
 
     __tablename__ = "memberships"
 
     organisation_id: Mapped[str] = mapped_column(Id, ForeignKey("organisations.id"), primary_key=True)
     user_id: Mapped[str] = mapped_column(Id, ForeignKey("users.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    """Of the person, as this organisation writes it."""
+    password_hash: Mapped[str | None] = mapped_column(Text, deferred=True)
+    """argon2id; none for who signs in elsewhere."""
     role: Mapped[Role] = mapped_column(choice(Role))
     active: Mapped[bool] = mapped_column(default=True)
     """False: the person may do nothing here any more. The row stays, as what the person did stays."""
