@@ -13,10 +13,13 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
-from audit_service.domain.uncertainty import Array
 from audit_service.errors import InvalidInput
+
+Array = NDArray[np.float64]
+"""Of its own: every command reads plans and so formulas, and ``domain.uncertainty`` loads all of scipy.stats."""
 
 LONGEST, DEEPEST, MOST_NODES, MOST_VALUES = 500, 60, 250, 32
 LARGEST_NUMBER, LARGEST_EXPONENT = 1e9, 8
