@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
+from typing import TypeVar
 
 import httpx
 import psutil
@@ -20,6 +21,8 @@ from audit_service.embedded.processes import Child, start, wait_until
 from audit_service.errors import Conflict, Unavailable
 from audit_service.files import write_secret
 from audit_service.settings import Settings, get_settings
+
+A = TypeVar("A")
 
 START_SECONDS = 60
 LINES_SAID = 5
@@ -149,7 +152,7 @@ class Machine:
         self._settings = settings
         self._environment = os.environ | {"AUDIT_PORT": str(port)}
         self._children: dict[str, Child] = {}
-        self.address = Address("", 0)
+        self.address: Address
         """Where the API answers, once it does."""
 
     def start(self) -> None:
@@ -160,9 +163,8 @@ class Machine:
         """
         for name in COMMANDS:
             self._start(name)
-        self._await("api", lambda: running(self._settings) is not None)
-        self._await("worker", lambda: bool(dispatch.celery().control.ping(timeout=0.5)))
-        self.address = running(self._settings) or self.address
+        self.address = self._await("api", lambda: running(self._settings))
+        self._await("worker", lambda: dispatch.celery().control.ping(timeout=0.5))
 
     def client(self) -> Client:
         return Client(self.address.url, token=self.address.token)
@@ -189,13 +191,19 @@ class Machine:
         command = [sys.executable, "-P", "-m", "audit_service", COMMANDS[name]]
         self._children[name] = start(command, log=self.log(name), env=self._environment)
 
-    def _await(self, name: str, answers: Callable[[], bool]) -> None:
-        def settled() -> bool:
-            return self._children[name].failed() or answers()
+    def _await(self, name: str, ask: Callable[[], A | None]) -> A:
+        """The child's first answer that says anything."""
+        answer: A | None = None
 
-        if not wait_until(settled, seconds=START_SECONDS) or self._children[name].failed():
+        def settled() -> bool:
+            nonlocal answer
+            return self._children[name].failed() or bool(answer := ask())
+
+        wait_until(settled, seconds=START_SECONDS)
+        if not answer or self._children[name].failed():
             said = self._children[name].output().strip().splitlines()[-LINES_SAID:]
             raise Unavailable(f"The {name} does not start.", remedy=f"{self.log(name)} says more.", details=said)
+        return answer
 
 
 COMMANDS = {"api": "serve", "worker": "worker", "beat": "beat"}
