@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 out = Console()
 
+# Typer has no options that several commands share, so each command names these, and gives them their defaults.
 File = Annotated[Path, typer.Argument(help="The file as its authors published it.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The pair file; FILE.pairs.jsonl beside it otherwise.")]
 Audit = Annotated[Path | None, typer.Option("--audit", help="Also write an audit file for these pairs, to fill in.")]
