@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -118,87 +118,47 @@ def trace_sides(
     return PairEffects(found.d, d_clean, d_corrupt, found, Readouts.of(both.cpu().numpy()))
 
 
-def patch(
-    subject: Subject,
-    recipient: Recording,
-    donor: Recording,
-    exchanges: Sequence[Exchange],
-    *,
-    labels: LabelTokens,
-    skip_equal: bool = True,
-    progress: Progress = no_progress,
-    should_stop: StopCheck = never_stop,
-) -> NDArray[np.float32]:
-    """Decision value [exchange] of the recipient's run with each exchange made alone, in float32 nats.
+class How(TypedDict):
+    """What every patch is told beside what is exchanged."""
 
-    Rows that both prompts have computed from the same tokens are not exchanged, unless ``skip_equal`` is false.
-    """
-    return patch_together(
-        subject,
-        recipient,
-        donor,
-        [(exchange,) for exchange in exchanges],
-        labels=labels,
-        skip_equal=skip_equal,
-        progress=progress,
-        should_stop=should_stop,
-    )
+    labels: LabelTokens
+    skip_equal: NotRequired[bool]
+    """Leave rows that both prompts have computed from the same tokens as they are; true if left out."""
+    progress: NotRequired[Progress]
+    should_stop: NotRequired[StopCheck]
+
+
+def patch(
+    subject: Subject, recipient: Recording, donor: Recording, exchanges: Sequence[Exchange], **how: Unpack[How]
+) -> NDArray[np.float32]:
+    """Decision value [exchange] of the recipient's run with each exchange made alone, in float32 nats."""
+    return patch_together(subject, recipient, donor, [(exchange,) for exchange in exchanges], **how)
 
 
 def patch_together(
-    subject: Subject,
-    recipient: Recording,
-    donor: Recording,
-    sets: Sequence[Sequence[Exchange]],
-    *,
-    labels: LabelTokens,
-    skip_equal: bool = True,
-    progress: Progress = no_progress,
-    should_stop: StopCheck = never_stop,
+    subject: Subject, recipient: Recording, donor: Recording, sets: Sequence[Sequence[Exchange]], **how: Unpack[How]
 ) -> NDArray[np.float32]:
     """Decision value [set] of the recipient's run with all exchanges of a set made at once, in float32 nats.
 
     A set may span several layers (a window) and kinds. Where two of its exchanges meet, the later in the network wins.
     """
-    table = _measure(
-        subject,
-        recipient,
-        donor,
-        sets,
-        lambda hidden: decision_values(subject, hidden, labels)[:, None],
-        labels=labels,
-        skip_equal=skip_equal,
-        progress=progress,
-        should_stop=should_stop,
-    )
-    return table[:, 0]
+
+    def read(hidden: Float[Tensor, "run tail width"]) -> Float[Tensor, "run 1"]:
+        return decision_values(subject, hidden, how["labels"])[:, None]
+
+    return _measure(subject, recipient, donor, sets, read, **how)[:, 0]
 
 
 def read_together(
-    subject: Subject,
-    recipient: Recording,
-    donor: Recording,
-    sets: Sequence[Sequence[Exchange]],
-    *,
-    labels: LabelTokens,
-    skip_equal: bool = True,
-    progress: Progress = no_progress,
-    should_stop: StopCheck = never_stop,
+    subject: Subject, recipient: Recording, donor: Recording, sets: Sequence[Sequence[Exchange]], **how: Unpack[How]
 ) -> Readouts:
     """All readouts [set] of the same runs, against the donor's distribution, at no further forward."""
-    donors_own = log_probabilities(subject, tails(answered(subject, donor, labels)))
-    table = _measure(
-        subject,
-        recipient,
-        donor,
-        sets,
-        lambda hidden: read_all(subject, hidden, labels, donor=donors_own),
-        labels=labels,
-        skip_equal=skip_equal,
-        progress=progress,
-        should_stop=should_stop,
-    )
-    return Readouts.of(table)
+    donors_own = log_probabilities(subject, tails(answered(subject, donor, how["labels"])))
+
+    def read(hidden: Float[Tensor, "run tail width"]) -> Float[Tensor, "run readout"]:
+        return read_all(subject, hidden, how["labels"], donor=donors_own)
+
+    return Readouts.of(_measure(subject, recipient, donor, sets, read, **how))
 
 
 Read = Callable[[Float[Tensor, "run tail width"]], Float[Tensor, "run readout"]]
@@ -213,9 +173,9 @@ def _measure(
     read: Read,
     *,
     labels: LabelTokens,
-    skip_equal: bool,
-    progress: Progress,
-    should_stop: StopCheck,
+    skip_equal: bool = True,
+    progress: Progress = no_progress,
+    should_stop: StopCheck = never_stop,
 ) -> NDArray[np.float32]:
     """What is read [set, readout] in the run of each set; the unpatched reading where nothing can have changed."""
     own = answered(subject, recipient, labels, should_stop=should_stop)
