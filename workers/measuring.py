@@ -18,7 +18,7 @@ from workers.engine.decisions import Decisions, measure_decisions
 from workers.engine.patching import PairEffects
 from workers.engine.subject import Subject
 from workers.engine.tokens import EncodedPair, labels_of, prompts_of
-from workers.engine.variants import setting_of, trace_variant
+from workers.engine.variants import Setting, trace_variant
 
 
 class Watch(Protocol):
@@ -95,8 +95,8 @@ def effect_cells(
     in the same runs. Raises InvalidTrace for what the engine cannot honour, Cancelled when asked to stop.
     """
     answers = _answers(plan) if all_readouts else {}
-    wanted = {"": plan.behavior.labels} | answers
-    setting = setting_of(plan, direction, corruption, all_readouts=all_readouts)
+    wanted = {name: labels_of(subject, labels) for name, labels in ({"": plan.behavior.labels} | answers).items()}
+    setting = Setting(direction, corruption, plan.tracing, all_readouts)
     found: dict[str, list[PairEffects]] = {name: [] for name in wanted}
     whole = len(wanted) * len(pairs)
     for number, (name, pair) in enumerate(product(wanted, pairs)):
@@ -109,7 +109,7 @@ def effect_cells(
             pair,
             sets,
             setting,
-            labels=labels_of(subject, wanted[name]),
+            labels=wanted[name],
             others=[prompts_of(subject, other).corrupt for other in partners.get(pair.id, ())],
             progress=progress,
             should_stop=watch.should_stop,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from audit_service.domain.cells import DecisionTable, EffectTable
 from audit_service.domain.joint import JointTable, site_pairs
 from audit_service.domain.pairs import Pair, PairSet
-from audit_service.domain.plan import Corruption, Direction, Plan
+from audit_service.domain.plan import Plan
 from audit_service.domain.shards import partners
 from audit_service.domain.sites import Site
 from audit_service.domain.tables import Tables
@@ -78,7 +78,7 @@ def _drawn(evidence: Evidence, cells: Tables, *, sample: int, seed: int) -> Sequ
     pairs = list(evidence.pair_set.pairs)
     if not 1 <= sample <= len(pairs):
         raise InvalidInput(f"The bundle holds {len(pairs)} pairs.", remedy="Choose a sample between 1 and that number.")
-    together = list(dict.fromkeys(pair for table in cells.joint for pair in table.pairs))
+    together = list(dict.fromkeys(pair for table in cells.joint for pair in table.alone.pairs))
     traced = together or list(dict.fromkeys(pair for table in cells.effects for pair in table.pairs))
     first = [rng.choice(traced)] if traced else []
     others = [pair for pair in pairs if pair not in first]
@@ -97,7 +97,7 @@ class Repetition:
         """Everything that was measured of the pair."""
         yield self.decisions(pair, cells.decisions)
         yield from (self.effects(pair, table) for table in cells.effects if pair in table.pairs)
-        yield from (self.joint(pair, table) for table in cells.joint if pair in table.pairs)
+        yield from (self.joint(pair, table) for table in cells.joint if pair in table.alone.pairs)
 
     def decisions(self, pair: Pair, table: DecisionTable) -> Repeated:
         again = decision_cells(self.subject, self.plan, [prompts_of(self.subject, pair)])
@@ -112,7 +112,7 @@ class Repetition:
 
     def effects(self, pair: Pair, table: EffectTable) -> Repeated:
         sets = [site.parts for site in table.sites]
-        again = self._traced(pair, sets, table.form, table.direction, table.corruption, readouts=bool(table.readouts))
+        again = self._traced(pair, table, sets, readouts=bool(table.readouts))
         row = table.pairs.index(pair)
         names = ("d_clean", "d_corrupt", "patched")
         return self._compared(
@@ -123,29 +123,21 @@ class Repetition:
         )
 
     def joint(self, pair: Pair, table: JointTable) -> Repeated:
-        sets = site_pairs(table.sites)
-        again = self._traced(pair, sets, table.form, table.direction, Corruption.PAIR, readouts=False)
-        stored = table.together[table.pairs.index(pair)]
-        return self._compared(pair, f"{table.direction}.joint", {"together": stored}, {"together": again.patched[0]})
+        alone = table.alone
+        again = self._traced(pair, alone, site_pairs(alone.sites), readouts=False)
+        stored = table.together[alone.pairs.index(pair)]
+        return self._compared(pair, f"{alone.direction}.joint", {"together": stored}, {"together": again.patched[0]})
 
-    def _traced(
-        self,
-        pair: Pair,
-        sets: Sequence[Sequence[Site]],
-        form: str,
-        direction: Direction,
-        corruption: Corruption,
-        *,
-        readouts: bool,
-    ) -> EffectCells:
+    def _traced(self, pair: Pair, table: EffectTable, sets: Sequence[Sequence[Site]], *, readouts: bool) -> EffectCells:
+        """The cells of sets of sites in the table's form, direction and corruption."""
         return effect_cells(
             self.subject,
             self.plan,
             [prompts_of(self.subject, pair)],
             sets,
-            direction=direction,
-            corruption=corruption,
-            partners=partners(self.plan, self.pair_set, form),
+            direction=table.direction,
+            corruption=table.corruption,
+            partners=partners(self.plan, self.pair_set, table.form),
             all_readouts=readouts,
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from audit_service.domain.labels import LabelTokens
-from audit_service.domain.plan import Corruption, Direction, Mapping, Plan
+from audit_service.domain.plan import Corruption, Direction, Tracing
 from audit_service.domain.sites import Site, SiteKind
 from audit_service.errors import InvalidTrace
 from workers.engine.corruptions import mean, noised, zeroed
@@ -24,24 +24,10 @@ class Setting:
     """How pairs are traced."""
 
     direction: Direction
-    corruption: Corruption = Corruption.PAIR
-    mapping: Mapping = Mapping.RIGHT_ALIGNED
-    all_readouts: bool = False
-    noise_draws: int = 1
-    seed: int = 0
-
-
-def setting_of(plan: Plan, direction: Direction, corruption: Corruption, *, all_readouts: bool = False) -> Setting:
-    """As the plan declares it."""
-    tracing = plan.tracing
-    return Setting(
-        direction,
-        corruption,
-        mapping=tracing.mapping,
-        all_readouts=all_readouts,
-        noise_draws=tracing.noise_draws,
-        seed=tracing.seed,
-    )
+    corruption: Corruption
+    tracing: Tracing
+    """The plan's, which says how positions are mapped, how often noise is drawn and by which seed."""
+    all_readouts: bool
 
 
 def trace_variant(
@@ -72,7 +58,7 @@ def trace_variant(
             sets,
             direction=setting.direction,
             labels=labels,
-            mapping=setting.mapping,
+            mapping=setting.tracing.mapping,
             all_readouts=setting.all_readouts,
             progress=progress,
             should_stop=should_stop,
@@ -81,7 +67,7 @@ def trace_variant(
     ]
     if setting.corruption not in {Corruption.MEAN, Corruption.ZERO}:
         return _averaged(found)
-    pair = Setting(setting.direction, all_readouts=setting.all_readouts)
+    pair = replace(setting, corruption=Corruption.PAIR)
     own = trace_variant(subject, encoded, [], pair, labels=labels, should_stop=should_stop)
     return replace(found[0], d_corrupt=own.d_corrupt, unpatched=own.unpatched)
 
@@ -110,8 +96,8 @@ def _sides(
             yield clean, recorded(others[0])
         case Corruption.GAUSSIAN:
             cues = [at for name in encoded.cues for at in encoded.clean.spans[name]]
-            for draw in range(setting.noise_draws):
-                seed = _seed(setting.seed, encoded.id, draw)
+            for draw in range(setting.tracing.noise_draws):
+                seed = _seed(setting.tracing.seed, encoded.id, draw)
                 noisy = noised(subject, encoded.clean.ids, cues, seed=seed, should_stop=should_stop)
                 yield clean, Side(encoded.clean, noisy)
         case Corruption.MEAN:
