@@ -11,7 +11,7 @@ from audit_service.audits import service as audits
 from audit_service.db.base import Ensured, new_id
 from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import ApprovalRow, ReportRow, RunRow, VerdictRow
-from audit_service.domain.approvals import Acceptance, Approval, Decision, Record, check_decision
+from audit_service.domain.approvals import ACCEPTING, Acceptance, Approval, Decision, Record, check_decision
 from audit_service.domain.lifecycle import EventKind
 from audit_service.domain.manifest import digest
 from audit_service.errors import Conflict, Forbidden, InvalidInput, NotFound
@@ -67,6 +67,8 @@ def decide(session: WriteSession, approval_id: str, made: DecisionMade, by: Prin
         raise Forbidden("Nobody decides on what they prepared.", remedy="Ask another reviewer.")
     if made.digest != row.record_digest:
         raise _another_digest(made.digest, {row.record_digest})
+    if row.acceptance is not None and made.decision in ACCEPTING and row.acceptance.expired(datetime.now(UTC)):
+        raise Conflict("What is to be accepted has ended.", remedy="Reject it, or have it submitted anew.")
     before, row.state = row.state, made.decision
     row.reviewer_id, row.reviewer, row.reviewer_role = user_id, by.name, by.role.value
     row.decision_comment, row.decided_at = made.comment, datetime.now(UTC)

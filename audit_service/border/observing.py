@@ -11,9 +11,16 @@ from audit_service.logs import REQUESTS
 
 log = structlog.stdlib.get_logger(REQUESTS)
 
+HEADERS = (
+    (b"cache-control", b"no-store"),  # evidence of a link that was revoked lies in nobody's cache
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),  # paths of links are secrets
+)
+"""Of every answer that says nothing else."""
+
 
 class Observed:
-    """Gives each request an id, which the answer carries as `X-Request-ID`."""
+    """Gives each request an id, which the answer carries as `X-Request-ID`, and each answer its harmless headers."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
@@ -32,7 +39,9 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                given = [*message.get("headers", ())]
+                own = [one for one in HEADERS if one[0] not in {name for name, _ in given}]
+                message["headers"] = [*given, *own, (b"x-request-id", request_id.encode())]
             await send(message)
 
         structlog.contextvars.clear_contextvars()

@@ -146,9 +146,10 @@ class Behavior(Frozen):
         if len(cues) != len(self.attributes):
             raise ValueError("two attributes share a placeholder")
         for template_name, template in self.templates.items():
-            wanted = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
-            if not cues <= wanted:
-                raise ValueError(f"template {template_name!r} lacks {{{', '.join(sorted(cues - wanted))}}}")
+            present = _placeholders(template)
+            if not cues <= present:
+                raise ValueError(f"template {template_name!r} lacks {{{', '.join(sorted(cues - present))}}}")
+            wanted = present.union(*(_placeholders(form.suffix) for form in self.forms))
             for profile_name, profile in self.profiles.items():
                 if missing := wanted - cues - set(profile):
                     raise ValueError(f"profile {profile_name!r} lacks {sorted(missing)} of template {template_name!r}")
@@ -163,3 +164,11 @@ class Behavior(Frozen):
             )
             for name, answer in self.answers.items()
         }
+
+
+def _placeholders(text: str) -> set[str]:
+    """The names between braces; nothing else may stand there."""
+    fields = [part for part in Formatter().parse(text) if part[1] is not None]
+    if wrong := sorted(str(name) for _, name, spec, conversion in fields if not name or spec or conversion):
+        raise ValueError(f"a placeholder is a name in braces and nothing else: {wrong}")
+    return {str(name) for _, name, _, _ in fields}

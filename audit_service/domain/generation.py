@@ -11,6 +11,10 @@ from typing import NamedTuple
 
 from audit_service.domain.behaviors import Attribute, Behavior, Form
 from audit_service.domain.pairs import Pair, PairKind, PairSet, Segment
+from audit_service.errors import InvalidBehavior
+
+MOST_PAIRS = 200_000
+"""What one behavior gives at most: a request of some kilobytes must not fill the service's memory."""
 
 
 class CuePair(NamedTuple):
@@ -24,7 +28,15 @@ class CuePair(NamedTuple):
 
 
 def generate(behavior: Behavior) -> PairSet:
-    """Every form x template x profile x cue pair of the behavior, contrast and placebo."""
+    """Every form x template x profile x cue pair of the behavior, contrast and placebo.
+
+    Raises InvalidBehavior if they would be more than MOST_PAIRS.
+    """
+    if (count := pairs_of(behavior)) > MOST_PAIRS:
+        raise InvalidBehavior(
+            f"The behavior would give {count:,} pairs; {MOST_PAIRS:,} are the most.",
+            remedy="Declare fewer forms, templates, profiles, cues or placebo pairs.",
+        )
     pairs = tuple(
         _pair(behavior, form=form, attribute=attribute, template=template, profile=profile, cues=cues)
         for form in behavior.forms
@@ -36,6 +48,13 @@ def generate(behavior: Behavior) -> PairSet:
         )
     )
     return PairSet(name=behavior.name, pairs=pairs)
+
+
+def pairs_of(behavior: Behavior) -> int:
+    """How many pairs the behavior gives."""
+    placebo, seed = behavior.pairing.placebo_pairs_per_group, behavior.pairing.seed
+    cues = sum(len(cue_pairs(one, placebo_per_group=placebo, seed=seed)) for one in behavior.attributes)
+    return len(behavior.forms) * len(behavior.templates) * len(behavior.profiles) * cues
 
 
 def cue_pairs(attribute: Attribute, *, placebo_per_group: int, seed: int) -> tuple[CuePair, ...]:

@@ -57,6 +57,8 @@ class EventKind(StrEnum):
     """The organisation got another name: data = {"from", "to"}."""
     APPROVAL = "approval"
     """A record was put before a reviewer or decided on: data = {"id", "record", "digest", "from", "to"}."""
+    NOTIFICATION = "notification"
+    """Who is told was changed, or a message was sent again: data = {"id", "what"}."""
     SHARE = "share"
     """A link was made, revoked, opened or refused: data = {"id", "what", "why"}."""
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from audit_service.domain.behaviors import Behavior
@@ -14,6 +15,11 @@ from audit_service.domain.sentences import say
 from audit_service.domain.uncertainty import fewest_clusters
 
 POWER = 0.8
+SMALL = 0.01
+"""Below so many standard deviations the normal distribution tells the number to one in ten thousand, and the solver for
+Student's does not converge."""
+SMALLEST = 1e-9
+"""Standard deviations; no design reaches what lies below, so its number is not told."""
 
 
 def detectable(spread: float, *, clusters: int, alpha: float = 0.05, power: float = POWER) -> float:
@@ -29,6 +35,9 @@ def required_clusters(spread: float, *, effect: float, alpha: float = 0.05, powe
     fewest = fewest_clusters(alpha)
     if spread == 0 or detectable(spread, clusters=fewest, alpha=alpha, power=power) <= effect:
         return fewest
+    if effect < SMALL * spread:
+        quantiles = float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power))
+        return math.ceil((quantiles * min(spread / effect, 1 / SMALLEST)) ** 2)
     return math.ceil(float(TTestPower().solve_power(effect_size=effect / spread, alpha=alpha, power=power)))
 
 

@@ -26,7 +26,7 @@ def add_notification_target(body: Body[TargetCreate], session: Writing, actor: A
     Webhooks follow the Standard Webhooks specification. Addresses that lead into a private network are refused
     unless the operator allowed it.
     """
-    return NewTarget.of(service.add_target(session, body, by=actor).row)
+    return NewTarget.of(service.add_target(session, body, by=actor))
 
 
 @router.get("/notification-targets")
@@ -36,9 +36,9 @@ def list_notification_targets(session: Reading, paging: ById) -> Page[Target]:
 
 
 @router.post("/notification-targets/{target_id}/remove", responses=responses(404))
-def remove_notification_target(target_id: Uuid, session: Writing) -> Target:
+def remove_notification_target(target_id: Uuid, session: Writing, actor: Actor) -> Target:
     """Tell it nothing more."""
-    return Target.of(service.remove_target(session, target_id))
+    return Target.of(service.remove_target(session, target_id, by=actor))
 
 
 @router.post("/notification-targets/{target_id}/test", status_code=201, responses=responses(404))
@@ -63,6 +63,6 @@ def list_notifications(
 
 
 @router.post("/notifications/{message_id}/resend", responses=responses(404, 409))
-def resend_notification(message_id: Uuid, session: Writing) -> Message:
+def resend_notification(message_id: Uuid, session: Writing, actor: Actor) -> Message:
     """Try a message again that was given up."""
-    return Message.of(service.send_again(session, message_id))
+    return Message.of(service.send_again(session, message_id, by=actor))

@@ -9,10 +9,12 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import joinedload
 
-from audit_service.db.base import Ensured, new_id
+from audit_service.db.base import new_id
 from audit_service.db.handles import Database, ReadSession, WriteSession
 from audit_service.db.tables import MessageRow, TargetRow
+from audit_service.domain.lifecycle import EventKind
 from audit_service.errors import Conflict, InvalidInput, NotFound
+from audit_service.events import repository as events
 from audit_service.notifications import mail, webhooks
 from audit_service.notifications.schemas import TargetCreate
 from audit_service.notifications.topics import MessageState, TargetKind, Topic
@@ -28,7 +30,7 @@ AT_ONCE = 100
 """Messages that one call delivers at most."""
 
 
-def add_target(session: WriteSession, wanted: TargetCreate, *, by: str) -> Ensured[TargetRow]:
+def add_target(session: WriteSession, wanted: TargetCreate, *, by: str) -> TargetRow:
     """Somebody to tell.
 
     Raises:
@@ -50,7 +52,8 @@ def add_target(session: WriteSession, wanted: TargetCreate, *, by: str) -> Ensur
     )
     session.add(row)
     session.flush()
-    return Ensured(row, is_new=True)
+    _note(session, row, what="target added", by=by)
+    return row
 
 
 def _check_email(address: str, settings: Settings) -> None:
@@ -73,10 +76,13 @@ def target(session: ReadSession, target_id: str) -> TargetRow:
     return row
 
 
-def remove_target(session: WriteSession, target_id: str) -> TargetRow:
+def remove_target(session: WriteSession, target_id: str, *, by: str) -> TargetRow:
     """Tell it nothing more; what it was told stays on record."""
     row = target(session, target_id)
-    row.removed_at = row.removed_at or datetime.now(UTC)
+    if row.removed_at is None:
+        row.removed_at = datetime.now(UTC)
+        session.flush()
+        _note(session, row, what="target removed", by=by)
     return row
 
 
@@ -91,7 +97,7 @@ def message(session: ReadSession, message_id: str) -> MessageRow:
     return row
 
 
-def send_again(session: WriteSession, message_id: str) -> MessageRow:
+def send_again(session: WriteSession, message_id: str, *, by: str) -> MessageRow:
     """Try a message anew that was given up.
 
     Raises:
@@ -101,7 +107,14 @@ def send_again(session: WriteSession, message_id: str) -> MessageRow:
     if row.state is not MessageState.DEAD:
         raise Conflict(f"The notification is {row.state}.", remedy="Only one that was given up is sent again.")
     row.state, row.attempts, row.next_at = MessageState.PENDING, 0, datetime.now(UTC)
+    session.flush()
+    _note(session, row, what="sent again", by=by)
     return row
+
+
+def _note(session: WriteSession, row: TargetRow | MessageRow, *, what: str, by: str) -> None:
+    """The address stays in its row: a webhook's may be a secret."""
+    events.append(session, None, EventKind.NOTIFICATION, actor=by, data={"id": row.id, "what": what})
 
 
 def publish(session: WriteSession, topic: Topic, *, subject: str, data: dict[str, Any]) -> None:

@@ -1,3 +1,4 @@
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -142,6 +143,17 @@ def test_a_submission_that_does_not_fit_its_record_is_refused(api: TestClient, w
 def test_a_run_that_is_not_judged_has_nothing_to_decide_on(api: TestClient, audit: Audit) -> None:
     refused = submit(api, 409, record="verdict", run_id=audit.run()["id"], digest="0" * 64)
     assert "it is queued" in refused["detail"]
+
+
+def test_what_has_ended_meanwhile_is_not_accepted_any_more(
+    api: TestClient, run: dict[str, Any], reviewer: dict[str, str]
+) -> None:
+    ends = datetime.now(UTC) + timedelta(seconds=0.5)
+    risk = {"kind": "risk", "reason": "Known.", "expires": ends.isoformat()}
+    made = submit(api, record="risk_acceptance", run_id=run["id"], acceptance=risk)
+    time.sleep(max(0.0, (ends - datetime.now(UTC)).total_seconds()))
+    assert decide(api, made, reviewer).status_code == 409
+    assert decide(api, made, reviewer, decision="rejected").status_code == 200
 
 
 def test_what_waits_for_a_reviewer_is_listed(api: TestClient, audit: Audit, reviewer: dict[str, str]) -> None:

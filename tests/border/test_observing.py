@@ -46,6 +46,14 @@ def test_a_request_is_one_line_with_who_asked_and_about_which_run(
     assert (line["caller"], line["request"]) == ("user:admin@localhost", answer.headers["X-Request-ID"])
 
 
+def test_answers_are_kept_by_no_cache_and_guessed_to_be_nothing_else(api: TestClient) -> None:
+    for path in ("/v1/me", "/v1/shared/share_secret", "/healthz", "/nothing"):
+        headers = api.get(path).headers
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+
+
 def test_a_links_secret_stands_in_no_log(api: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
     before = logging.getLogger().handlers[:]
     try:

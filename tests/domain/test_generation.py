@@ -2,10 +2,12 @@ import itertools
 from collections import Counter
 
 import pytest
+from pydantic import ValidationError
 
 from audit_service.domain.behaviors import Behavior
-from audit_service.domain.generation import cue_pairs, generate
+from audit_service.domain.generation import cue_pairs, generate, pairs_of
 from audit_service.domain.pairs import PairKind, Side
+from audit_service.errors import InvalidBehavior
 from tests.examples import loan_denial
 
 
@@ -27,6 +29,27 @@ class TestGenerate:
         reseeded = behavior.model_copy(update={"pairing": behavior.pairing.model_copy(update={"seed": 1})})
         assert generate(behavior).digest == generate(behavior).digest
         assert generate(behavior).digest != generate(reseeded).digest
+
+    def test_the_number_of_pairs_is_known_before_they_are_made_and_bounded(self, behavior: Behavior) -> None:
+        assert pairs_of(behavior) == len(generate(behavior).pairs)
+        [(_, profile), *_], [(_, template), *_] = behavior.profiles.items(), behavior.templates.items()
+        many = {
+            "profiles": {str(number): profile for number in range(100)},
+            "templates": {str(number): template for number in range(100)},
+        }
+        with pytest.raises(InvalidBehavior, match="520,000 pairs; 200,000 are the most"):
+            generate(behavior.model_copy(update=many))
+
+    @pytest.mark.parametrize("wrong", ["{name!r}", "{name:>9}", "{name.__class__}", "{}", "{0}"])
+    def test_a_placeholder_is_a_name_alone(self, behavior: Behavior, wrong: str) -> None:
+        content = behavior.model_dump(mode="json")
+        changed = [
+            content | {"templates": {"t": wrong + " ".join(content["templates"].values())}},
+            content | {"forms": [content["forms"][0] | {"suffix": wrong}]},
+        ]
+        for one in changed:
+            with pytest.raises(ValidationError, match=r"placeholder|lacks"):
+                Behavior.model_validate(one, strict=False)
 
     def test_the_two_prompts_differ_in_the_cue_alone(self, behavior: Behavior) -> None:
         for pair in generate(behavior).pairs:

@@ -34,6 +34,17 @@ def test_the_required_clusters_are_the_smallest_number_with_the_wanted_power(eff
     assert achieved(effect, 0.3, clusters - 1, 0.05) < 0.8
 
 
+@pytest.mark.parametrize("effect", [0.0299, 0.01, 1e-3, 1e-6])
+def test_the_smallest_gaps_take_what_the_normal_distribution_says(effect: float) -> None:
+    share = np.sqrt(required_clusters(3.0, effect=effect)) * effect / 3.0
+    assert share == pytest.approx(stats.norm.isf(0.025) + stats.norm.ppf(0.8), rel=1e-4)
+
+
+@pytest.mark.parametrize(("spread", "effect"), [(0.3, 1e-320), (1e308, 0.1), (1e308, 1e-308)])
+def test_a_gap_that_no_design_detects_takes_a_number_that_nobody_has(spread: float, effect: float) -> None:
+    assert required_clusters(spread, effect=effect) > 10**18
+
+
 @pytest.mark.parametrize(("spread", "effect"), [(0.3, 5.0), (0.3, 100.0), (0.0, 0.1)])
 def test_never_fewer_clusters_are_asked_for_than_a_conclusion_takes(spread: float, effect: float) -> None:
     assert required_clusters(spread, effect=effect) == fewest_clusters(0.05)

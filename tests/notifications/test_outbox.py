@@ -68,6 +68,10 @@ def messages(api: TestClient, **query: str) -> list[dict[str, Any]]:
     return found
 
 
+def logged(api: TestClient) -> list[dict[str, Any]]:
+    return [entry["data"] for entry in api.get("/v1/events?kind=notification").json()["items"]]
+
+
 def test_the_secret_is_shown_once(api: TestClient, target: dict[str, Any]) -> None:
     assert target["secret"].startswith("whsec_")
     assert "secret" not in api.get("/v1/notification-targets").json()["items"][0]
@@ -140,6 +144,7 @@ def test_what_nobody_takes_is_given_up_and_can_be_sent_again(
     [dead] = messages(api, state="dead")
     again = api.post(f"/v1/notifications/{dead['id']}/resend")
     assert (again.status_code, again.json()["state"]) == (200, "pending")
+    assert logged(api)[-1] == {"id": dead["id"], "what": "sent again"}
     assert deliver(timedelta(days=99)) == 1
     assert messages(api)[0]["state"] == "delivered"
     assert api.post(f"/v1/notifications/{dead['id']}/resend").status_code == 409
@@ -149,7 +154,9 @@ def test_a_removed_target_is_told_nothing_more(
     api: TestClient, database: Database, target: dict[str, Any], hook: Hook, deliver: Callable[..., int]
 ) -> None:
     publish(database)
-    api.post(f"/v1/notification-targets/{target['id']}/remove")
+    for _ in range(2):
+        api.post(f"/v1/notification-targets/{target['id']}/remove")
+    assert logged(api) == [{"id": target["id"], "what": what} for what in ("target added", "target removed")]
     publish(database)
     deliver()
     assert hook.posted == []
