@@ -1,7 +1,9 @@
 """The work that a sweep cannot avoid, the speed of the machine's matrix products, and models of any size."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -57,40 +59,87 @@ def matmul_peak(subject: Subject, *, rows: int = 4096) -> float:
     return 2 * rows * size * size / best
 
 
+class PerRow(NamedTuple):
+    """Operations of one layer for one row."""
+
+    queries: float
+    keys_values: float
+    out: float
+    """The projection of the heads' outputs."""
+    mlp: float
+    attention: float
+    """To one position."""
+
+    @property
+    def whole(self) -> float:
+        return self.queries + self.keys_values + self.out + self.mlp
+
+
 def work(
-    model: PreTrainedModel, anatomy: Anatomy, cells: list[Exchange], clean: tuple[int, ...], corrupt: tuple[int, ...]
+    model: PreTrainedModel, anatomy: Anatomy, cells: Sequence[Exchange], clean: Sequence[int], corrupt: Sequence[int]
 ) -> float:
     """Operations that exact patching of these cells needs when nothing is computed that cannot have changed.
 
-    A cell needs, from its layer on, the rows from its first changed position to the end; of its own layer what stands
-    behind the exchanged activation; of the last layer all keys and values but only the decision's row of the rest. The
-    two unpatched runs, normalisations and the labels' logits are left out: they are small.
+    A cell needs, above the exchanged activation, the rows from its first changed position to the end; in the first
+    layer above it queries, keys and values of the exchanged rows alone; of its own layer what stands behind the
+    activation, for those rows; of the last layer all keys and values, but only the decision's row of the rest. The two
+    unpatched runs, normalisations and the labels' logits are left out: they are small.
     """
-    first, length = first_difference(clean, corrupt), len(corrupt)
-    per_row = _per_row(anatomy.blocks[0].layer, anatomy)
-    return sum(_cell(anatomy, cell, first, length, per_row) for cell in cells)
+    per_row = _per_row(anatomy.blocks[0].layer)
+    return sum(_cell(anatomy.layers, cell, clean, corrupt, per_row) for cell in cells)
 
 
-def _per_row(layer: nn.Module, anatomy: Anatomy) -> tuple[float, float, float]:
-    """Operations per row of a layer's (keys and values, other linear maps, attention to one position)."""
+def whole_run(model: PreTrainedModel, anatomy: Anatomy, length: int) -> float:
+    """Operations of one plain forward over a prompt, as those who resume nothing need them for each cell."""
+    per_row = _per_row(anatomy.blocks[0].layer)
+    layer = length * per_row.whole + per_row.attention * _attended(0, length)
+    head: nn.Linear = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return anatomy.layers * layer + 2.0 * length * head.weight.numel()
+
+
+def _per_row(layer: nn.Module) -> PerRow:
     weights = {name: module.weight.numel() for name, module in layer.named_modules() if isinstance(module, nn.Linear)}
-    keys_values = sum(count for name, count in weights.items() if "k_proj" in name or "v_proj" in name)
-    assert keys_values, "work is counted for models with separate projections"
-    width = next(m.in_features for n, m in layer.named_modules() if isinstance(m, nn.Linear) and n.endswith("o_proj"))
-    return 2.0 * keys_values, 2.0 * (sum(weights.values()) - keys_values), 4.0 * width
+
+    def operations(*names: str) -> float:
+        return 2.0 * sum(count for name, count in weights.items() if name.split(".")[-1] in names)
+
+    queries, keys_values, out = operations("q_proj"), operations("k_proj", "v_proj"), operations("o_proj")
+    assert min(queries, keys_values, out), "work is counted for models with separate projections"
+    width = next(m.in_features for n, m in layer.named_modules() if n.endswith("o_proj"))  # type: ignore[union-attr]
+    mlp = 2.0 * sum(weights.values()) - queries - keys_values - out
+    return PerRow(queries, keys_values, out, mlp, attention=4.0 * width)
 
 
-def _cell(anatomy: Anatomy, cell: Exchange, first: int, length: int, per_row: tuple[float, float, float]) -> float:
-    keys_values, others, attention = per_row
+def _attended(begin: int, length: int) -> int:
+    """Pairs of a query from some position on and the positions that it sees."""
+    return sum(range(begin + 1, length + 1))
+
+
+BEHIND = {SiteKind.ATTN_OUT: ("mlp",), SiteKind.MLP_OUT: (), SiteKind.Z: ("out", "mlp")}
+"""What is computed in a row's own layer when it is exchanged there."""
+
+
+def _cell(layers: int, cell: Exchange, clean: Sequence[int], corrupt: Sequence[int], per_row: PerRow) -> float:
+    first, length = first_difference(clean, corrupt), len(corrupt)
     begin = max(min(cell.recipient), first)
-    rows = length - begin
-    if max(cell.recipient) < first:
+    exchanged = [at for at in cell.recipient if at >= first]
+    if cell.kind not in BEHIND and cell.layer == 0:
+        exchanged = [at for at in exchanged if clean[at] != corrupt[at]]
+    enters = cell.layer + (cell.kind in BEHIND)
+    if enters == layers:
+        exchanged = [at for at in exchanged if at == length - 1]
+    if not exchanged:
         return 0.0
-    behind = cell.kind in {SiteKind.ATTN_OUT, SiteKind.MLP_OUT, SiteKind.Z, SiteKind.RESID_POST}
-    layers = anatomy.layers - cell.layer - behind
-    if layers <= 0:
-        return 0.0
-    attended = attention * sum(range(begin + 1, length + 1))
-    whole = rows * (keys_values + others) + attended
-    last = rows * keys_values + others + attention * length
-    return (layers - 1) * whole + last
+    own = len(exchanged) * sum(getattr(per_row, part) for part in BEHIND.get(cell.kind, ()))
+    return own + sum(
+        _layer(per_row, len(exchanged) if layer == enters else length - begin, begin, length, last=layer == layers - 1)
+        for layer in range(enters, layers)
+    )
+
+
+def _layer(per_row: PerRow, exchanged: int, begin: int, length: int, *, last: bool) -> float:
+    """A layer that so many new rows enter: their keys and values, and whatever hears them."""
+    if last:
+        return exchanged * per_row.keys_values + per_row.whole - per_row.keys_values + per_row.attention * length
+    heard = (length - begin) * (per_row.out + per_row.mlp) + per_row.attention * _attended(begin, length)
+    return exchanged * (per_row.queries + per_row.keys_values) + heard

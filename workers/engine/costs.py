@@ -13,9 +13,9 @@ from scipy.optimize import nnls
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
-from workers.engine.donors import Recording, equal_beginning, record
+from workers.engine.donors import Recording, record
 from workers.engine.patching import in_flights, patch_together
-from workers.engine.placing import Placed, place
+from workers.engine.placing import Placed, place_all
 from workers.engine.positions import Exchange
 from workers.engine.subject import Subject
 
@@ -52,9 +52,7 @@ class Calibration(NamedTuple):
 def work_of(subject: Subject, recipient: Recording, donor: Recording, sets: Sets) -> Work:
     """Count the work of patching each set, without doing it; raises as patching them would."""
     anatomy = subject.anatomy
-    same = equal_beginning(recipient, donor)
-    placed = (place(anatomy, cell, each, recipient, donor, same=same) for cell, each in enumerate(sets))
-    todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
+    todo = place_all(anatomy, sets, recipient, donor)
     flights = list(in_flights(subject, todo, recipient.length))
     counts = np.array([_counted(subject, flown, recipient.length) for flown in flights]).reshape(-1, 3).sum(axis=0)
     rows, attended, calls = counts.tolist()
@@ -69,13 +67,13 @@ def _counted(subject: Subject, flown: Sequence[Placed], length: int) -> tuple[fl
     rows = attended = 0.0
     for p in flown:
         own, passed = length - p.start, max(0, layers - 1 - p.joins)
-        rows += own * passed
+        rows += own * passed + len(p.ahead)
         attended += own * length * passed
         if p.joins < layers:
             share = _keys_and_values_share(subject)
             rows += share * own + (1 - share)
             attended += length
-    return rows, attended, layers - min(p.joins for p in flown)
+    return rows, attended, layers - min(p.first_layer for p in flown)
 
 
 def _keys_and_values_share(subject: Subject) -> float:

@@ -97,9 +97,10 @@ class _Again:
         self._last = Tap()
 
     def value(self, name: str, layer: int) -> Any:  # noqa: ANN401 - what the shelf of that name holds
-        """One layer's value; the last residual stream comes out of the last layer."""
+        """One layer's value; a residual stream may come out of the layer that is remembered, the last one must."""
         if name == "resid" and layer == self._subject.anatomy.layers:
             self._fly(layer - 1)
+        if name == "resid" and layer and layer == self._layer + 1:
             return self._last.resid[-1]
         self._fly(layer)
         return getattr(self._last, name)[0]
@@ -127,8 +128,8 @@ class _Again:
         self._layer, self._last = layer, tap
 
 
-def equal_beginning(one: Recording, other: Recording) -> int:
-    """Number of first positions at which both prompts enter the layers with the same rows."""
+def equal_rows(one: Recording, other: Recording) -> tuple[bool, ...]:
+    """Whether both prompts enter the layers with the same row, at each position that both have."""
     shared = min(one.length, other.length)
-    differs = (one.entry.hidden[:shared] != other.entry.hidden[:shared]).any(dim=1)
-    return int(differs.int().argmax()) if differs.any() else shared
+    same: list[bool] = (one.entry.hidden[:shared] == other.entry.hidden[:shared]).all(dim=1).tolist()
+    return tuple(same)

@@ -64,6 +64,20 @@ class Edit(NamedTuple):
         return self.values if self.change is None else self.change(own, self.values)
 
 
+class Ahead(NamedTuple):
+    """Rows that alone differ in the layer below the one where their run joins, and pass that layer by themselves.
+
+    What is changed behind a layer's attention changes no other row of that layer.
+    """
+
+    at: Int[Tensor, " row"]
+    """Counted from the run's first row, ascending."""
+    rows: Float[Tensor, "row width"]
+    """Residual stream at the start of the layer below."""
+    z: Float[Tensor, "row heads_width"]
+    """What its attention reads for them, as recorded."""
+
+
 class Run(NamedTuple):
     """One run in flight."""
 
@@ -72,6 +86,13 @@ class Run(NamedTuple):
     rows: Float[Tensor, "row width"]
     """Residual stream at the start of that layer, from the group's first position to the last token."""
     edits: tuple[Edit, ...]
+    ahead: Ahead | None = None
+    """What goes ahead through the layer below and then takes the place of the run's own rows."""
+
+    @property
+    def first_layer(self) -> int:
+        """The lowest layer at which anything of the run is computed."""
+        return self.joins - (self.ahead is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +144,20 @@ class _Span(NamedTuple):
         return slice(self.first, self.first + self.active * self.group.length)
 
 
+class _Scout(NamedTuple):
+    """Where the rows that go ahead of a run stand among the packed rows."""
+
+    group: Group
+    run: tuple[int, int]
+    """Number of the group, and of the run in it."""
+    first: int
+    ahead: Ahead
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.first, self.first + len(self.ahead.at))
+
+
 class Flight:
     """The runs of some groups, from the lowest layer at which any joins to the decision.
 
@@ -140,6 +175,7 @@ class Flight:
         self._layer = 0
         self._stream = torch.empty(0)
         self._spans: list[_Span] = []
+        self._scouts: list[_Scout] = []
         self._prefixes: list[Prefix | None] = []
         self._edits: dict[tuple[int, Stage], list[tuple[int, int, Edit]]] = {}
         self._told: list[dict[str, Any]] = []
@@ -158,31 +194,37 @@ class Flight:
         It is that at the start of layer ``until``, where one is given.
         """
         blocks = self._subject.anatomy.blocks[:until]
-        joins = [run.joins for group in self._groups for run in group.runs]
-        width, like = self._subject.anatomy.width, self._groups[0].runs[0].rows
-        hidden = [like.new_empty(0, width) for _ in self._groups]
+        runs = [run for group in self._groups for run in group.runs]
+        width = self._subject.anatomy.width
+        hidden = runs[0].rows.new_empty(0, width)
         packs = self._subject.anatomy.flow.packs
         with packed_attention(self._subject.model, self._attend) if packs else nullcontext():
-            for layer in range(min(joins), len(blocks)):
+            for layer in range(min(run.first_layer for run in runs), len(blocks)):
                 stop_if_asked(should_stop)
                 hidden = self._advance(layer, blocks[layer], hidden)
         packed = self._enter(len(blocks), hidden)
-        return packed[self._tails()].view(len(joins), -1, width)
+        return packed[self._tails()].view(len(runs), -1, width)
 
-    def _enter(self, layer: int, hidden: list[Tensor]) -> Tensor:
-        """The packed rows at a layer's start, with those that join there and its edits of the residual stream."""
+    def _enter(self, layer: int, hidden: Tensor) -> Tensor:
+        """The packed rows at a layer's start, with those that join there and its edits of the residual stream.
+
+        ``hidden`` are the rows that come out of the layer below.
+        """
+        packed = self._board(layer, hidden)
         self._layer, self._spans = layer, self._spans_of(layer)
         # Taken before the layer is instrumented: a recording may have to compute them again with the same layer.
         ahead = layer < self._subject.anatomy.layers
         self._prefixes = [g.prefixes[layer] if g.start and ahead else None for g in self._groups]
-        packed = torch.cat([rows for each in self._board(layer, hidden) for rows in each])
+        self._scouts = list(self._scouts_of(layer))
+        if self._scouts:
+            packed = torch.cat([packed, *(scout.ahead.rows for scout in self._scouts)])
         self._apply(Stage.RESID, packed)
         if self._tap is not None:
             self._tap.resid.append(packed)
         self._stream = packed
         return packed
 
-    def _advance(self, layer: int, block: Block, hidden: list[Tensor]) -> list[Tensor]:
+    def _advance(self, layer: int, block: Block, hidden: Tensor) -> Tensor:
         """Take the packed rows through one layer."""
         packed = self._enter(layer, hidden)
         with self._instruments(block):
@@ -190,13 +232,20 @@ class Flight:
                 out = block.layer(packed[None], **self._arguments(layer))
             else:
                 out = block.layer(packed.view(-1, self._groups[0].length, packed.shape[1]), **self._told[layer])
-        rows = (out[0] if self._subject.anatomy.gives_pair else out).flatten(0, 1)
-        return list(rows.split([span.active * span.group.length for span in self._spans]))
+        rows: Tensor = (out[0] if self._subject.anatomy.gives_pair else out).flatten(0, 1)
+        return rows
 
-    def _board(self, layer: int, hidden: list[Tensor]) -> Iterator[list[Tensor]]:
-        """The rows of each group, with those of its runs that join at this layer."""
-        for group, rows in zip(self._groups, hidden, strict=True):
-            yield [rows, *(run.rows for run in group.runs if run.joins == layer)]
+    def _board(self, layer: int, hidden: Tensor) -> Tensor:
+        """The rows of each group as they come out of the layer below, with those of its runs that join at this one."""
+        joining = [[(r, run) for r, run in enumerate(group.runs) if run.joins == layer] for group in self._groups]
+        if not any(joining):
+            return hidden
+        arrived = {scout.run: hidden[scout.rows] for scout in self._scouts}
+        flying = [hidden[span.rows] for span in self._spans] or [hidden] * len(self._groups)
+        parts: list[Tensor] = []
+        for g, runs in enumerate(joining):
+            parts += [flying[g], *(_whole(run, arrived.get((g, r))) for r, run in runs)]
+        return torch.cat(parts)
 
     def _spans_of(self, layer: int) -> list[_Span]:
         spans, first = [], 0
@@ -206,15 +255,22 @@ class Flight:
             first += active * group.length
         return spans
 
+    def _scouts_of(self, layer: int) -> Iterator[_Scout]:
+        """What goes through this layer ahead of runs that join at the next, behind all other rows."""
+        first = self._spans[-1].rows.stop
+        for g, group in enumerate(self._groups):
+            for r, run in enumerate(group.runs):
+                if run.ahead is not None and run.first_layer == layer:
+                    yield _Scout(group, (g, r), first, run.ahead)
+                    first += len(run.ahead.at)
+
     def _arguments(self, layer: int) -> dict[str, Any]:
         """What the layer is told beside the rows: positions and their embeddings, row by row."""
-        told = [(span, span.group.entry.calls[layer]) for span in self._spans if span.active]
-        places = [self._places(span) for span, _ in told]
-        _, first = told[0]
+        told = [(span.group.entry.calls[layer], self._places(span)) for span in self._spans if span.active]
+        told += [(scout.group.entry.calls[layer], scout.ahead.at + scout.group.start) for scout in self._scouts]
+        first, _ = told[0]
         by_position = {
-            name: join_positions(
-                [take_positions(call.by_position[name], at) for (_, call), at in zip(told, places, strict=True)]
-            )
+            name: join_positions([take_positions(call.by_position[name], at) for call, at in told])
             for name in first.by_position
         }
         return {**first.constant, **by_position, "attention_mask": None}
@@ -224,14 +280,16 @@ class Flight:
         return torch.arange(group.start, len(group.entry.ids), device=self._subject.device).repeat(span.active)
 
     def _tails(self) -> Int[Tensor, " tail"]:
-        """The packed rows of each active run's last tokens."""
-        tails = (
+        """The packed rows of each active run's last tokens, and those that go ahead."""
+        tails = [
             torch.arange(span.active)[:, None] * span.group.length
             + torch.arange(span.group.length - span.group.tails, span.group.length)
             + span.first
             for span in self._spans
-        )
-        return torch.cat([rows.flatten() for rows in tails]).to(self._stream.device)
+        ]
+        rows = [each.flatten() for each in tails]
+        rows += [torch.arange(scout.rows.start, scout.rows.stop) for scout in self._scouts]
+        return torch.cat(rows).to(self._stream.device)
 
     @property
     def _only_tails(self) -> bool:
@@ -245,6 +303,7 @@ class Flight:
         heads = self._edited(heads)
         told = zip(self._spans, self._prefixes, strict=True)
         parts = [self._attend_span(heads, span, prefix) for span, prefix in told if span.active]
+        parts += [self._by_head(scout.ahead.z.to(heads.value)) for scout in self._scouts]
         out = torch.cat(parts)
         if self._only_tails:
             wide = out.new_zeros(heads.query.shape[1], *out.shape[1:])
@@ -255,7 +314,7 @@ class Flight:
     def _edited(self, heads: Heads) -> Heads:
         """Give this layer's queries, keys and values with their edits; the originals stay as they are for the tap."""
         for stage, name in ((Stage.Q, "query"), (Stage.K, "key"), (Stage.V, "value")):
-            if (self._layer, stage) in self._edits:
+            if self._acts(stage):
                 rows = getattr(heads, name).clone()
                 self._apply(stage, rows.transpose(0, 1))
                 heads = heads._replace(**{name: rows})
@@ -288,7 +347,8 @@ class Flight:
         with ExitStack() as stack:
             if self._tap is not None:
                 stack.enter_context(on_input(block.out_proj, _keep(self._tap.z)))
-            stack.enter_context(on_input(block.out_proj, lambda rows: self._apply(Stage.Z, self._by_head(rows))))
+            if self._acts(Stage.Z):
+                stack.enter_context(on_input(block.out_proj, lambda rows: self._apply(Stage.Z, self._by_head(rows))))
             if self._only_tails:
                 tails = self._tails()
                 stack.enter_context(narrowed(block.out_proj, block.out_proj, tails))
@@ -306,7 +366,7 @@ class Flight:
     def _at_neurons(self, block: Block) -> Iterator[None]:
         """Keep and edit the MLP's hidden activations, where anybody asks for them."""
         kept = None if self._tap is None else self._tap.neurons
-        reader = neurons_reader(block) if kept is not None or (self._layer, Stage.NEURONS) in self._edits else None
+        reader = neurons_reader(block) if kept is not None or self._acts(Stage.NEURONS) else None
         if reader is None:
             if kept is not None:
                 kept.append(self._stream.new_empty(len(self._stream), 0))
@@ -324,11 +384,15 @@ class Flight:
 
     def _apply_between(self, added: Float[Tensor, "row width"]) -> None:
         """Edit the stream between attention and MLP through what attention adds to it."""
-        if (self._layer, Stage.MID) in self._edits:
+        if self._acts(Stage.MID):
             stream = self._stream.to(added.device)
             middle = stream + added
             self._apply(Stage.MID, middle)
             added.copy_(middle - stream)
+
+    def _acts(self, stage: Stage) -> bool:
+        """Whether any run is edited there in this layer."""
+        return (self._layer, stage) in self._edits
 
     def _apply(self, stage: Stage, packed: Tensor, *, present: Int[Tensor, " present"] | None = None) -> None:
         """Put this layer's edits of one stage into the packed [row, width] or [row, head, width] activations.
@@ -336,12 +400,26 @@ class Flight:
         ``present`` numbers the packed rows that the activations still hold, where they are not all.
         """
         for g, r, edit in self._edits.get((self._layer, stage), ()):
-            span = self._spans[g]
-            rows = edit.rows.to(packed.device) + (span.first + r * span.group.length)
+            rows = self._packed_rows(g, r, edit.rows).to(packed.device)
             if present is not None:
                 rows = torch.searchsorted(present.to(rows.device), rows)
             place = rows if edit.head is None else (rows, edit.head)
             packed[place] = edit.put_into(packed[place])
+
+    def _packed_rows(self, g: int, r: int, rows: Int[Tensor, " row"]) -> Int[Tensor, " row"]:
+        """Where rows of a run stand in this layer."""
+        for scout in self._scouts:
+            if scout.run == (g, r):
+                return torch.searchsorted(scout.ahead.at, rows) + scout.first
+        span = self._spans[g]
+        return rows + (span.first + r * span.group.length)
+
+
+def _whole(run: Run, arrived: Float[Tensor, "row width"] | None) -> Float[Tensor, "row width"]:
+    """All rows of a run that joins, with those that went ahead in their places."""
+    if run.ahead is None or arrived is None:
+        return run.rows
+    return run.rows.index_copy(0, run.ahead.at, arrived.to(run.rows.device))
 
 
 def _keep(kept: Keeper[Tensor]) -> Callable[[Tensor], None]:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audit_service.errors import InvalidTrace
-from workers.engine.donors import Recording, equal_beginning
+from workers.engine.donors import Recording
 from workers.engine.flight import Flight, Group
 from workers.engine.memory import in_halves
 from workers.engine.patching import in_flights
-from workers.engine.placing import Placed, place
+from workers.engine.placing import Placed, place_all
 from workers.engine.positions import Exchange
 from workers.engine.progress import StopCheck, never_stop
 from workers.engine.readout import MOST_LOGITS, logits
@@ -40,16 +40,13 @@ def next_token_log_p(
         raise InvalidTrace("a classifier predicts no next tokens", remedy="read its decision value")
     own = _log_p(subject, recipient.resid[-1][None], recipient.entry.ids)
     table = own.repeat(len(sets), 1)
-    same = equal_beginning(recipient, donor) if skip_equal else 0
     anatomy = subject.anatomy
-    placed = [
-        place(anatomy, cell, each, recipient, donor, same=same, everywhere=True) for cell, each in enumerate(sets)
-    ]
-    todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
+    todo = place_all(anatomy, sets, recipient, donor, skip_equal=skip_equal, everywhere=True)
     for start, members in groupby(todo, key=lambda p: p.start):
         for flown in in_flights(subject, list(members), recipient.length):
-            cells = torch.tensor([p.cell for p in flown], device=subject.device)
-            table[cells, start:] = in_halves(flown, partial(_read, subject, recipient, donor, should_stop=should_stop))
+            found = in_halves(flown, partial(_read, subject, recipient, donor, should_stop=should_stop))
+            for p, row in zip(flown, found, strict=True):
+                table[list(p.cells), start:] = row
     return table.cpu().numpy()
 
 

@@ -16,10 +16,10 @@ from audit_service.domain.plan import Direction, Mapping
 from audit_service.domain.sites import Site, SiteKind
 from workers.engine.answers import Answered, answered, gather, tails, unpatched
 from workers.engine.distributions import Readouts, log_probabilities, read_all
-from workers.engine.donors import Recording, equal_beginning, record
+from workers.engine.donors import Recording, record
 from workers.engine.flight import Flight, Group
 from workers.engine.memory import in_halves, rows_at_once
-from workers.engine.placing import Placed, place
+from workers.engine.placing import Placed, place_all
 from workers.engine.positions import Exchange, exchange_of
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import decision_values
@@ -181,15 +181,14 @@ def _measure(
     own = answered(subject, recipient, labels, should_stop=should_stop)
     before = read(tails(own))
     table = before.repeat(len(sets), 1)
-    same = equal_beginning(recipient, donor) if skip_equal else 0
-    placed = [place(subject.anatomy, cell, each, recipient, donor, same=same) for cell, each in enumerate(sets)]
-    todo = sorted((p for p in placed if p is not None), key=lambda p: (p.start, p.joins))
-    done = len(sets) - len(todo)
+    todo = place_all(subject.anatomy, sets, recipient, donor, skip_equal=skip_equal)
+    done = len(sets) - sum(len(p.cells) for p in todo)
     for flown in in_flights(subject, todo, max(one.recording.length for one in own)):
         parts = [_fly(subject, flown, one, donor, should_stop=should_stop) for one in own]
-        hidden = gather(parts, [one.rows for one in own])
-        table[torch.tensor([p.cell for p in flown], device=subject.device)] = read(hidden)
-        done += len(flown)
+        found = read(gather(parts, [one.rows for one in own]))
+        runs, cells = torch.tensor([(run, cell) for run, p in enumerate(flown) for cell in p.cells]).to(table.device).T
+        table[cells] = found[runs]
+        done += len(cells)
         progress(done, len(sets), float((table[:, 0] - before[0, 0]).abs().max()))
     return table.cpu().numpy()
 

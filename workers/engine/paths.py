@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidTrace
+from workers.engine.anatomy import Anatomy
 from workers.engine.donors import Recording, record_entry
 from workers.engine.flight import Edit, Stage
 from workers.engine.patching import patch
-from workers.engine.placing import STAGES, check, edits_of
+from workers.engine.placing import STAGES, check, edits_of, heads_of
 from workers.engine.positions import Exchange
 from workers.engine.progress import StopCheck, never_stop
 from workers.engine.subject import Subject
@@ -41,12 +42,13 @@ def path_patch(
     receiver before the sender.
     """
     _check(subject, sender, receivers)
-    moved = sorted(zip(sender.recipient, sender.donor, strict=True))
+    moved = tuple(sorted(zip(sender.recipient, sender.donor, strict=True)))
     edits = [
         *edits_of(subject.anatomy, sender, moved, recipient, donor, start=0),
         *_frozen(subject, recipient, sender, freeze_mlps=freeze_mlps),
     ]
-    heard = record_entry(subject, recipient.entry, edits=edits, should_stop=should_stop)
+    neurons = any(receiver.kind is SiteKind.NEURONS for receiver in receivers)
+    heard = record_entry(subject, recipient.entry, edits=edits, neurons=neurons, should_stop=should_stop)
     same_places = [receiver._replace(donor=receiver.recipient) for receiver in receivers]
     return patch(subject, recipient, heard, same_places, labels=labels, skip_equal=False, should_stop=should_stop)
 
@@ -58,12 +60,46 @@ def _check(subject: Subject, sender: Exchange, receivers: Sequence[Exchange]) ->
             f"{sender.kind} cannot be a sender: all paths go through it", remedy="send from z, attn_out or mlp_out"
         )
     for receiver in receivers:
-        first = sender.layer + (sender.kind is SiteKind.MLP_OUT or receiver.kind is not SiteKind.MLP_OUT)
-        if receiver.layer < first - (receiver.kind is SiteKind.RESID_POST):
+        if not _hears(subject.anatomy, receiver, sender):
             raise InvalidTrace(
-                f"{receiver.kind} at layer {receiver.layer} does not come after {sender.kind} at layer {sender.layer}",
-                remedy="name receivers behind the sender",
+                f"{receiver.name} does not come after {sender.name}", remedy="name receivers behind the sender"
             )
+
+
+IN_ORDER = (
+    {SiteKind.RESID_PRE},
+    {SiteKind.Q, SiteKind.K, SiteKind.V},
+    {SiteKind.PATTERN},
+    {SiteKind.Z},
+    {SiteKind.ATTN_OUT},
+    {SiteKind.RESID_MID},
+    {SiteKind.NEURONS},
+    {SiteKind.MLP_OUT},
+    {SiteKind.RESID_POST},
+)
+"""The sites of one layer, in the order in which they are computed."""
+OF_THE_MLP = frozenset({SiteKind.NEURONS, SiteKind.MLP_OUT})
+
+
+def _hears(anatomy: Anatomy, receiver: Exchange, sender: Exchange) -> bool:
+    """Whether the network has a path from the sender to the receiver."""
+    if receiver.layer != sender.layer:
+        return receiver.layer > sender.layer
+    if anatomy.parallel and receiver.kind in OF_THE_MLP and sender.kind not in OF_THE_MLP:
+        return False
+    if sender.kind is SiteKind.V and receiver.kind is SiteKind.PATTERN:
+        return False
+    if sender.head is not None and receiver.head is not None and not _share_a_head(anatomy, sender, receiver):
+        return False
+    first, then = (next(n for n, kinds in enumerate(IN_ORDER) if e.kind in kinds) for e in (sender, receiver))
+    return first < then
+
+
+def _share_a_head(anatomy: Anatomy, one: Exchange, other: Exchange) -> bool:
+    """Whether two heads are the same, or one is the keys or values that the other reads."""
+    counts = [heads_of(anatomy, each.kind) for each in (one, other)]
+    groups = [int(each.head or 0) // (count // min(counts)) for each, count in zip((one, other), counts, strict=True)]
+    return groups[0] == groups[1]
 
 
 def _frozen(subject: Subject, recipient: Recording, sender: Exchange, *, freeze_mlps: bool) -> Iterator[Edit]:
@@ -72,5 +108,5 @@ def _frozen(subject: Subject, recipient: Recording, sender: Exchange, *, freeze_
     for layer in range(sender.layer + 1, subject.anatomy.layers):
         yield Edit(Stage.ATTN_OUT, layer, None, rows, recipient.attn_out[layer])
     if freeze_mlps:
-        for layer in range(sender.layer + (sender.kind is SiteKind.MLP_OUT), subject.anatomy.layers):
+        for layer in range(sender.layer + (sender.kind in OF_THE_MLP), subject.anatomy.layers):
             yield Edit(Stage.MLP_OUT, layer, None, rows, recipient.mlp_out[layer])

@@ -1,7 +1,7 @@
 """From exchanges to the run that computes them: where it joins, and what is edited in it."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -11,9 +11,9 @@ from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidTrace
 from workers.engine.anatomy import Anatomy
 from workers.engine.changes import Change, donors_own
-from workers.engine.donors import Recording, equal_beginning
+from workers.engine.donors import Recording, equal_rows
 from workers.engine.families import Flow
-from workers.engine.flight import Edit, Run, Stage
+from workers.engine.flight import Ahead, Edit, Run, Stage
 from workers.engine.heads import INSIDE, pattern_rows, require_counterpart
 from workers.engine.neurons import require_neurons
 from workers.engine.positions import Exchange
@@ -31,21 +31,39 @@ STAGES = {
     SiteKind.NEURONS: Stage.NEURONS,
     SiteKind.MLP_OUT: Stage.MLP_OUT,
 }
-Moves = list[tuple[int, int]]
+OF_THE_TOKEN = frozenset({Stage.RESID, Stage.Q, Stage.K, Stage.V})
+"""Stages that in the first layer depend on nothing but the token and its position."""
+BEHIND_ATTENTION = frozenset({Stage.Z, Stage.ATTN_OUT, Stage.MID, Stage.NEURONS, Stage.MLP_OUT})
+"""Stages at which a row's change stays in that row until the next layer."""
+Moves = tuple[tuple[int, int], ...]
 """(recipient, donor) positions, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where the run of a cell begins; the run itself is made when its flight starts, since it holds activations."""
+    """Where a run begins; the run itself is made when its flight starts, since it holds activations."""
 
-    cell: int
+    cells: tuple[int, ...]
+    """The cells that this run computes."""
     start: int
     """Position of its first row."""
     joins: int
     anatomy: Anatomy
     acting: tuple[tuple[Exchange, Moves], ...]
     """The exchanges with those of their positions that can change the decision."""
+    ahead: tuple[int, ...] = ()
+    """Positions whose rows alone are changed in the layer below, ascending."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for runs that are the same, under whatever names their sites were asked for."""
+        acting = ((stage_of(e), layer_of(e), e.head, moved, e.part, e.value) for e, moved in self.acting)
+        return self.start, self.joins, tuple(acting)
+
+    @property
+    def first_layer(self) -> int:
+        """The lowest layer at which anything is computed."""
+        return self.joins - bool(self.ahead)
 
     def run(self, recipient: Recording, donor: Recording) -> Run:
         """The run, with the donor's activations as its edits."""
@@ -54,7 +72,37 @@ class Placed:
             for exchange, moved in self.acting
             for edit in edits_of(self.anatomy, exchange, moved, recipient, donor, start=self.start)
         )
-        return Run(self.joins, recipient.resid[self.joins][self.start :], tuple(edits))
+        ahead = self._gone_ahead(recipient) if self.ahead else None  # from below: layers may be computed anew in order
+        return Run(self.joins, recipient.resid[self.joins][self.start :], tuple(edits), ahead)
+
+    def _gone_ahead(self, recipient: Recording) -> Ahead:
+        stream = recipient.resid[self.joins - 1]
+        at = torch.tensor(self.ahead, device=stream.device)
+        return Ahead(at - self.start, stream[at], recipient.z[self.joins - 1][at])
+
+
+def place_all(
+    anatomy: Anatomy,
+    sets: Sequence[Sequence[Exchange]],
+    recipient: Recording,
+    donor: Recording,
+    *,
+    skip_equal: bool = True,
+    everywhere: bool = False,
+) -> list[Placed]:
+    """The runs that make the exchanges of each set at once, those that are the same once, in the order of flight.
+
+    Sets that cannot change what is read need no run; nor, with ``skip_equal``, exchanges of rows that both prompts have
+    computed from the same tokens. Raises InvalidTrace for a site that the model does not have.
+    """
+    same = equal_rows(recipient, donor) if skip_equal else ()
+    found: dict[Hashable, Placed] = {}
+    for cell, exchanges in enumerate(sets):
+        placed = place(anatomy, cell, exchanges, recipient, donor, same=same, everywhere=everywhere)
+        if placed is not None:
+            twin = found.get(placed.key)
+            found[placed.key] = placed if twin is None else replace(twin, cells=(*twin.cells, cell))
+    return sorted(found.values(), key=lambda p: (p.start, p.joins))
 
 
 def place(
@@ -64,14 +112,15 @@ def place(
     recipient: Recording,
     donor: Recording,
     *,
-    same: int,
+    same: Sequence[bool],
     everywhere: bool = False,
 ) -> Placed | None:
     """Where the run that makes all the exchanges at once begins; None if they cannot change what is read.
 
-    They cannot at the first ``same`` positions, nor, unless the run is read ``everywhere``, behind the last attention
-    at another position than the last; where the model looks ahead they can anywhere. Raises InvalidTrace for a site
-    that the model does not have.
+    They cannot as long as every position up to theirs is the ``same``, nor in front of the first attention where
+    theirs is; nor, unless the run is read ``everywhere``, behind the last attention at another position than the last.
+    Where the model looks ahead they can before the first difference too. Raises InvalidTrace for a site that the
+    model does not have.
     """
     if len(exchanges) > 1:
         exchanges = [_in_its_place(exchange) for exchange in exchanges]
@@ -89,15 +138,30 @@ def place(
         if to != by or each.value is not None
     )
     if not anatomy.flow.causal:
-        same, everywhere = 0, True
-    same = min((same, *crossed))
+        everywhere = True
+    beginning = same.index(False) if False in same else len(same)
+    beginning = min((beginning, *crossed)) if anatomy.flow.causal else 0
     last = None if everywhere else recipient.length - 1
-    moves = [_moved(anatomy, exchange, last=last, same=same) for exchange in exchanges]
+    moves = [_moved(anatomy, exchange, last=last, beginning=beginning) for exchange in exchanges]
+    if len(exchanges) == 1 and layer_of(exchanges[0]) == 0 and stage_of(exchanges[0]) in OF_THE_TOKEN:
+        moves = [_of_other_tokens(exchanges[0], moves[0], same)]
     acting = tuple((exchange, moved) for exchange, moved in zip(exchanges, moves, strict=True) if moved)
     if not acting:
         return None
     start = min(moved[0][0] for _, moved in acting) if anatomy.flow is Flow.PACKED else 0
-    return Placed(cell, start, min(layer_of(exchange) for exchange, _ in acting), anatomy, acting)
+    lowest = min(layer_of(exchange) for exchange, _ in acting)
+    ahead = _changed_behind_attention(anatomy, acting, lowest)
+    return Placed((cell,), start, lowest + bool(ahead), anatomy, acting, ahead)
+
+
+def _changed_behind_attention(
+    anatomy: Anatomy, acting: Sequence[tuple[Exchange, Moves]], layer: int
+) -> tuple[int, ...]:
+    """The positions that are changed in a layer if all its exchanges stand behind its attention, or none."""
+    there = [(exchange, moved) for exchange, moved in acting if layer_of(exchange) == layer]
+    if not anatomy.flow.packs or any(stage_of(exchange) not in BEHIND_ATTENTION for exchange, _ in there):
+        return ()
+    return tuple(sorted({to for _, moved in there for to, _ in moved}))
 
 
 def check(anatomy: Anatomy, exchange: Exchange) -> None:
@@ -185,14 +249,21 @@ def _is_whole_middle(exchange: Exchange) -> bool:
     return exchange.kind is SiteKind.RESID_MID and exchange.is_whole
 
 
-def _moved(anatomy: Anatomy, exchange: Exchange, *, last: int | None, same: int) -> Moves:
+def _moved(anatomy: Anatomy, exchange: Exchange, *, last: int | None, beginning: int) -> Moves:
     """The positions whose exchange can change the decision, which is read at the last one; all if there is none."""
     layer, stage = layer_of(exchange), stage_of(exchange)
     seen_by_attention = stage in {Stage.RESID, Stage.K, Stage.V}
     behind = last is not None and (layer == anatomy.layers or (layer == anatomy.layers - 1 and not seen_by_attention))
     pairs = sorted(zip(exchange.recipient, exchange.donor, strict=True))
     acts = exchange.value is not None
-    return [(to, by) for to, by in pairs if (acts or to != by or to >= same) and (to == last or not behind)]
+    return tuple((to, by) for to, by in pairs if (acts or to != by or to >= beginning) and (to == last or not behind))
+
+
+def _of_other_tokens(exchange: Exchange, moved: Moves, same: Sequence[bool]) -> Moves:
+    """Those of the moves that bring another token's row."""
+    if exchange.value is not None:
+        return moved
+    return tuple((to, by) for to, by in moved if to != by or to >= len(same) or not same[to])
 
 
 def edits_of(
@@ -237,12 +308,13 @@ def kept_of(donor: Recording, stage: Stage) -> Sequence[Float[Tensor, "position 
 
 def require_change(anatomy: Anatomy, exchanges: Sequence[Exchange], recipient: Recording, donor: Recording) -> None:
     """Raise InvalidTrace if nothing would change, for those who ask for one patch and would read its zero as found."""
-    placed = place(anatomy, 0, exchanges, recipient, donor, same=equal_beginning(recipient, donor))
+    placed = place(anatomy, 0, exchanges, recipient, donor, same=equal_rows(recipient, donor))
     names = " + ".join(exchange.name for exchange in exchanges)
     if placed is None:
         raise InvalidTrace(
             f"{names} cannot change the decision: both prompts are the same up to there, or no attention reads it",
-            remedy="name positions from the first differing token on; behind the last attention, the last one",
+            remedy="name positions from the first differing token on, in front of the first attention that token; "
+            "behind the last attention, the last one",
         )
     for exchange, moved in placed.acting:
         own = _values(anatomy, exchange, [to for to, _ in moved], recipient)

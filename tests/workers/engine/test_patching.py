@@ -183,6 +183,54 @@ def test_positions_before_the_first_difference_leave_the_unpatched_value_itself(
     assert cells.tobytes() == unpatched.tobytes()
 
 
+def _flown_rows(subject: Subject, exchanges: Sequence[Exchange]) -> list[int]:
+    """Rows that go through each layer when the exchanges are made between the two prompts."""
+    recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
+    rows = [0] * subject.anatomy.layers
+
+    def counted(layer: int) -> Any:
+        def count(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            rows[layer] += arguments[0].shape[1]
+
+        return count
+
+    hooks = [b.layer.register_forward_pre_hook(counted(n)) for n, b in enumerate(subject.anatomy.blocks)]
+    patch(subject, recipient, donor, exchanges, labels=LABELS)
+    for hook in hooks:
+        hook.remove()
+    return rows
+
+
+def test_the_first_layer_exchanges_nothing_between_equal_tokens() -> None:
+    subject = tiny("llama")
+    fronts = [(SiteKind.RESID_PRE, None), (SiteKind.Q, 0), (SiteKind.K, 0), (SiteKind.V, 0)]
+    exchanges = [Exchange(kind, 0, head, at, at) for kind, head in fronts for at in ((4,), (5, 8))]
+    assert _flown_rows(subject, exchanges) == [0, 0, 0]
+    # Of all positions, the two that differ are exchanged, the first of them at position 2 of 9.
+    everywhere = tuple(range(9))
+    assert _flown_rows(subject, [Exchange(SiteKind.V, 0, 0, everywhere, everywhere)]) == [7, 7, 7]
+    assert _flown_rows(subject, [Exchange(SiteKind.RESID_PRE, 0, None, (0, 3), (0, 3))]) == [6, 6, 6]
+
+
+def test_what_is_changed_behind_a_layers_attention_takes_only_its_own_rows_through_that_layer() -> None:
+    subject = tiny("llama")
+    for kind, head in ((SiteKind.ATTN_OUT, None), (SiteKind.MLP_OUT, None), (SiteKind.Z, 1)):
+        assert _flown_rows(subject, [Exchange(kind, 0, head, (4, 6), (4, 6))]) == [2, 5, 5]
+        assert _flown_rows(subject, [Exchange(kind, 2, head, (4, 8), (4, 8))]) == [0, 0, 1]
+    assert _flown_rows(subject, [Exchange(SiteKind.Q, 0, 1, (4, 6), (4, 6))]) == [5, 5, 5]
+
+
+def test_one_exchange_under_several_names_is_computed_once() -> None:
+    subject = tiny("llama")
+    kinds = ((SiteKind.RESID_PRE, 2), (SiteKind.RESID_MID, 1), (SiteKind.RESID_POST, 1), (SiteKind.RESID_POST, 1))
+    exchanges = [Exchange(kind, layer, None, (4,), (4,)) for kind, layer in kinds]
+    assert _flown_rows(subject, exchanges) == [0, 0, 5]
+    cells = patch(subject, record(subject, CORRUPT), record(subject, CLEAN), exchanges, labels=LABELS)
+    assert len({float(cell) for cell in cells}) == 1
+    expected = [naive.patched_decision(subject, CORRUPT, CLEAN, e, LABELS) for e in exchanges[:2]]
+    np.testing.assert_allclose(cells[:2], expected, atol=TOLERANCE, rtol=0)
+
+
 def test_the_residual_stream_of_all_positions_carries_the_donors_decision() -> None:
     subject = tiny("gpt2")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)

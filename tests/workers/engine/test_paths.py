@@ -24,7 +24,12 @@ def _at(kind: SiteKind, layer: int, head: int | None = None, positions: tuple[in
     return Exchange(kind, layer, head, positions, positions)
 
 
-SENDERS = [_at(SiteKind.Z, 0, 1), _at(SiteKind.MLP_OUT, 0, None, (2, 3)), _at(SiteKind.ATTN_OUT, 0)]
+SENDERS = [
+    _at(SiteKind.Z, 0, 1),
+    _at(SiteKind.MLP_OUT, 0, None, (2, 3)),
+    _at(SiteKind.ATTN_OUT, 0),
+    _at(SiteKind.NEURONS, 0, None, (2, 3, 5)),
+]
 RECEIVERS = [
     _at(SiteKind.Q, 1, 2),
     _at(SiteKind.K, 2, 1),
@@ -37,10 +42,8 @@ RECEIVERS = [
 
 def _naive_path(subject: Subject, sender: Exchange, receiver: Exchange, *, freeze_mlps: bool) -> float:
     held: list[tuple[Exchange, Tensor]] = []
-    kinds = [
-        (SiteKind.ATTN_OUT, 1),
-        *([(SiteKind.MLP_OUT, int(sender.kind is SiteKind.MLP_OUT))] if freeze_mlps else []),
-    ]
+    behind = int(sender.kind in {SiteKind.NEURONS, SiteKind.MLP_OUT})
+    kinds = [(SiteKind.ATTN_OUT, 1), *([(SiteKind.MLP_OUT, behind)] if freeze_mlps else [])]
     for kind, first in kinds:
         sites = [_at(kind, layer) for layer in range(sender.layer + first, 3)]
         held += [(site, naive.activation(subject, CORRUPT, site)) for site in sites]
@@ -59,7 +62,7 @@ def test_each_receiver_hears_what_plain_hooks_let_it_hear(variant: str, sender: 
     found = path_patch(
         subject,
         record(subject, CORRUPT),
-        record(subject, CLEAN),
+        record(subject, CLEAN, neurons=True),
         sender,
         receivers,
         labels=LABELS,
@@ -70,15 +73,54 @@ def test_each_receiver_hears_what_plain_hooks_let_it_hear(variant: str, sender: 
     assert np.ptp(expected) > 1e-3
 
 
+SAME_LAYER = {
+    SiteKind.Q: [_at(SiteKind.Z, 1, 2), _at(SiteKind.ATTN_OUT, 1), _at(SiteKind.NEURONS, 1), _at(SiteKind.MLP_OUT, 1)],
+    SiteKind.V: [_at(SiteKind.Z, 1, 2), _at(SiteKind.Z, 1, 3), _at(SiteKind.RESID_POST, 1)],
+    SiteKind.Z: [_at(SiteKind.ATTN_OUT, 1), _at(SiteKind.NEURONS, 1), _at(SiteKind.RESID_POST, 1)],
+    SiteKind.ATTN_OUT: [_at(SiteKind.NEURONS, 1), _at(SiteKind.MLP_OUT, 1)],
+    SiteKind.NEURONS: [_at(SiteKind.MLP_OUT, 1), _at(SiteKind.RESID_POST, 1)],
+}
+"""Receivers that hear a sender of their own layer; heads 2 and 3 of the tiny models share keys and values."""
+
+
+@pytest.mark.parametrize("variant", ["llama", "gpt2"])
+@pytest.mark.parametrize("kind", SAME_LAYER)
+def test_receivers_in_the_senders_layer_hear_what_plain_hooks_let_them_hear(variant: str, kind: SiteKind) -> None:
+    subject = tiny(variant)
+    sender = _at(kind, 1, {SiteKind.Q: 2, SiteKind.V: 1, SiteKind.Z: 2}.get(kind))
+    recipient, donor = (record(subject, ids, neurons=True) for ids in (CORRUPT, CLEAN))
+    grouped = subject.anatomy.kv_heads < subject.anatomy.heads
+    receivers = [r for r in SAME_LAYER[kind] if grouped or kind is not SiteKind.V or r.head is None]
+    heard = path_patch(subject, recipient, donor, sender, receivers, labels=LABELS)
+    expected = [_naive_path(subject, sender, receiver, freeze_mlps=False) for receiver in receivers]
+    np.testing.assert_allclose(heard, expected, atol=1e-4, rtol=0)
+    own = naive.decision(naive.logits(subject, CORRUPT), *LABELS)
+    assert np.abs(np.array(expected) - own).min() > 1e-4
+
+
 @pytest.mark.parametrize(
     ("sender", "receiver", "words"),
     [
         (_at(SiteKind.RESID_PRE, 1), _at(SiteKind.Q, 2, 0), "resid_pre cannot be a sender"),
         (_at(SiteKind.Z, 1, 0), _at(SiteKind.Q, 1, 0), "q at layer 1 does not come after z at layer 1"),
         (_at(SiteKind.MLP_OUT, 1), _at(SiteKind.MLP_OUT, 1), "does not come after"),
+        (_at(SiteKind.MLP_OUT, 1), _at(SiteKind.NEURONS, 1), "does not come after"),
+        (_at(SiteKind.NEURONS, 1), _at(SiteKind.NEURONS, 1), "neurons at layer 1 does not come after"),
+        (_at(SiteKind.NEURONS, 1), _at(SiteKind.Q, 1, 0), "does not come after neurons at layer 1"),
+        (_at(SiteKind.V, 1, 0), _at(SiteKind.PATTERN, 1, 0), "does not come after"),
+        (_at(SiteKind.Q, 1, 0), _at(SiteKind.Z, 1, 1), "does not come after"),
+        (_at(SiteKind.K, 1, 1), _at(SiteKind.Z, 1, 1), "does not come after"),
+        (_at(SiteKind.V, 2, 1), _at(SiteKind.MLP_OUT, 1), "does not come after"),
     ],
 )
 def test_paths_that_do_not_exist_are_refused(sender: Exchange, receiver: Exchange, words: str) -> None:
     subject = tiny("llama")
     with pytest.raises(InvalidTrace, match=words):
         path_patch(subject, record(subject, CORRUPT), record(subject, CLEAN), sender, [receiver], labels=LABELS)
+
+
+def test_an_mlp_beside_its_attention_does_not_hear_it() -> None:
+    subject = tiny("gpt_neox-parallel")
+    sides = record(subject, CORRUPT), record(subject, CLEAN)
+    with pytest.raises(InvalidTrace, match="mlp_out at layer 1 does not come after attn_out at layer 1"):
+        path_patch(subject, *sides, _at(SiteKind.ATTN_OUT, 1), [_at(SiteKind.MLP_OUT, 1)], labels=LABELS)
