@@ -114,7 +114,7 @@ from workers.engine.positions import Exchange
 
 torch.set_num_threads(1)
 subject = _llama(
-    hidden_size=64, intermediate_size=4096, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+    hidden_size=64, intermediate_size=4096, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1,
     max_position_embeddings=64,
 )
 clean = tuple(range(3, 43))
@@ -122,7 +122,7 @@ corrupt = (4, *clean[1:])
 sides = record(subject, corrupt), record(subject, clean)
 cells = [Exchange(SiteKind.ATTN_OUT, layer, None, (at,), (at,)) for layer in (0, 1) for at in range(40)]
 rows = []
-subject.anatomy.blocks[0].layer.register_forward_pre_hook(lambda _, given: rows.append(given[0].shape[1]))
+subject.anatomy.blocks[1].layer.register_forward_pre_hook(lambda _, given: rows.append(given[0].shape[1]))
 whole = patch(subject, *sides, cells, labels=LABELS)
 largest = max(rows)
 rows.clear()

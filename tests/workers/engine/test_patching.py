@@ -217,7 +217,7 @@ def test_what_is_changed_behind_a_layers_attention_takes_only_its_own_rows_throu
     for kind, head in ((SiteKind.ATTN_OUT, None), (SiteKind.MLP_OUT, None), (SiteKind.Z, 1)):
         assert _flown_rows(subject, [Exchange(kind, 0, head, (4, 6), (4, 6))]) == [2, 5, 5]
         assert _flown_rows(subject, [Exchange(kind, 2, head, (4, 8), (4, 8))]) == [0, 0, 1]
-    assert _flown_rows(subject, [Exchange(SiteKind.Q, 0, 1, (4, 6), (4, 6))]) == [5, 5, 5]
+    assert _flown_rows(subject, [Exchange(SiteKind.Q, 1, 1, (4, 6), (4, 6))]) == [0, 5, 5]
 
 
 def test_one_exchange_under_several_names_is_computed_once() -> None:

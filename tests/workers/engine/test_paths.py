@@ -102,7 +102,7 @@ def test_receivers_in_the_senders_layer_hear_what_plain_hooks_let_them_hear(vari
     ("sender", "receiver", "words"),
     [
         (_at(SiteKind.RESID_PRE, 1), _at(SiteKind.Q, 2, 0), "resid_pre cannot be a sender"),
-        (_at(SiteKind.Z, 1, 0), _at(SiteKind.Q, 1, 0), "q at layer 1 does not come after z at layer 1"),
+        (_at(SiteKind.Z, 1, 0), _at(SiteKind.Q, 1, 0), "q at layer 1, head 0 does not come after z at layer 1"),
         (_at(SiteKind.MLP_OUT, 1), _at(SiteKind.MLP_OUT, 1), "does not come after"),
         (_at(SiteKind.MLP_OUT, 1), _at(SiteKind.NEURONS, 1), "does not come after"),
         (_at(SiteKind.NEURONS, 1), _at(SiteKind.NEURONS, 1), "neurons at layer 1 does not come after"),
