@@ -14,13 +14,14 @@ RUN --mount=type=cache,target=/root/.cache/pip deploy/setup-python.sh api
 
 FROM ${PYTHON}
 RUN useradd --system --uid 10001 --create-home audit \
-    && install --directory --owner audit --group audit /var/lib/audit-service
+    && install --directory --owner audit --group audit /var/lib/audit-service /var/lib/audit-service/models
 COPY --from=build /app /app
 WORKDIR /app
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     AUDIT_HOST=0.0.0.0 \
-    AUDIT_DATA_DIR=/var/lib/audit-service
+    AUDIT_DATA_DIR=/var/lib/audit-service \
+    AUDIT_MODEL_ROOTS='["/models"]'
 USER 10001
 EXPOSE 8321
 HEALTHCHECK --interval=15s --timeout=10s --start-period=30s CMD ["python", "deploy/healthy.py", "api"]

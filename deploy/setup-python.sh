@@ -41,5 +41,5 @@ esac
 case $part in
     everything) install --no-deps --no-build-isolation --editable . ;;
     api) install --constraint requirements.lock --no-build-isolation --editable . ;;
-    worker) install --constraint requirements.lock --no-build-isolation --editable ".[worker,report]" ;;
+    worker) install --constraint requirements.lock --no-build-isolation --editable ".[worker,report,mlflow]" ;;
 esac

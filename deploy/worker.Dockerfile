@@ -26,7 +26,7 @@ RUN deploy/setup-system.sh \
     && apt-get install --yes --no-install-recommends fonts-noto-cjk \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --create-home audit \
-    && install --directory --owner audit --group audit /var/lib/audit-service
+    && install --directory --owner audit --group audit /var/lib/audit-service /var/lib/audit-service/models
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MPLCONFIGDIR=/tmp/matplotlib \

@@ -101,7 +101,7 @@ def checkout(tmp_path: Path) -> Path:
     [
         ([], ["--requirement requirements.lock", "--no-deps --no-build-isolation --editable ."]),
         (["api"], ["--constraint requirements.lock setuptools", "--no-build-isolation --editable ."]),
-        (["worker"], ["--constraint requirements.lock setuptools", "--editable .[worker,report]"]),
+        (["worker"], ["--constraint requirements.lock setuptools", "--editable .[worker,report,mlflow]"]),
     ],
 )
 def test_each_image_gets_its_part_of_the_locked_dependencies(checkout: Path, part: list[str], asked: list[str]) -> None:
@@ -152,3 +152,21 @@ def test_every_variable_that_compose_demands_is_in_the_example() -> None:
     offered = set(re.findall(r"^(\w+)=", (DEPLOY / ".env.example").read_text(), re.MULTILINE))
     assert demanded == offered
     assert set(re.findall(r"\$\{(\w+)\}", text)) <= offered
+
+
+def test_every_other_setting_can_be_given_to_all_processes_in_a_file_of_its_own() -> None:
+    ours = [service for service in COMPOSE["services"].values() if "build" in service]
+    assert all(service["env_file"] == [{"path": "service.env", "required": False}] for service in ours)
+    offered = re.findall(r"^#AUDIT_(\w+)=", (DEPLOY / "service.env.example").read_text(), re.MULTILINE)
+    assert {name.lower() for name in offered} <= set(Settings.model_fields)
+    # What is set for all containers cannot be set there.
+    assert not {f"AUDIT_{name}" for name in offered} & set(ours[0]["environment"])
+
+
+def test_what_a_worker_imports_lies_at_the_same_path_for_all_and_is_its_own() -> None:
+    places = {name: service.get("volumes", []) for name, service in COMPOSE["services"].items()}
+    folder = "/var/lib/audit-service/models"
+    assert f"imported:{folder}" in places["judge"]
+    assert f"imported:{folder}:ro" in places["api"]
+    for file in DOCKERFILES:
+        assert re.search(rf"install --directory --owner audit .* {folder}$", file.read_text(), re.MULTILINE)
