@@ -16,6 +16,7 @@ from audit_service.behaviors.endpoints import router as behaviors
 from audit_service.border.limits import LARGEST_BODY, BodyLimit
 from audit_service.border.observing import Observed
 from audit_service.db.handles import Database
+from audit_service.deployments.endpoints import router as deployments
 from audit_service.errors import DatabaseDown
 from audit_service.events.endpoints import router as events
 from audit_service.findings.endpoints import router as findings
@@ -26,12 +27,14 @@ from audit_service.identity.endpoints import router as identity
 from audit_service.identity.limits import Limiter
 from audit_service.library.endpoints import router as library
 from audit_service.metrics.endpoints import router as metrics
+from audit_service.mitigations.endpoints import router as mitigations
 from audit_service.modelimports.endpoints import router as model_imports
 from audit_service.modelimports.endpoints import signed_calls
 from audit_service.notifications.endpoints import router as notifications
 from audit_service.pairsets.endpoints import router as pairsets
 from audit_service.registry.endpoints import router as registry
 from audit_service.reports.endpoints import router as reports
+from audit_service.responses.endpoints import router as responses
 from audit_service.revalidation.endpoints import router as revalidation
 from audit_service.schedules.endpoints import router as schedules
 from audit_service.settings import Settings, get_settings
@@ -59,9 +62,12 @@ ROUTERS = (
     findings,
     reports,
     approvals,
+    responses,
+    mitigations,
     sharing,
     identity,
     model_imports,
+    deployments,
     revalidation,
     schedules,
     notifications,

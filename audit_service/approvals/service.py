@@ -11,7 +11,15 @@ from audit_service.audits import service as audits
 from audit_service.db.base import Ensured, new_id
 from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import ApprovalRow, ReportRow, RunRow, VerdictRow
-from audit_service.domain.approvals import ACCEPTING, Acceptance, Approval, Decision, Record, check_decision
+from audit_service.domain.approvals import (
+    ACCEPTING,
+    Acceptance,
+    Approval,
+    Decision,
+    Record,
+    check_decision,
+    check_scope,
+)
 from audit_service.domain.lifecycle import EventKind
 from audit_service.domain.manifest import digest
 from audit_service.errors import Conflict, Forbidden, InvalidInput, NotFound
@@ -27,7 +35,7 @@ def submit(session: WriteSession, wanted: Submission, by: Principal) -> Ensured[
         InvalidInput: the submission does not say what it is about.
         Conflict: the record's digest is not the one that was signed for, or the acceptance has ended already.
     """
-    user_id = _person(by)
+    user_id = by.require_person()
     acceptance = _acceptance(wanted, by)
     plan_id, run_id, digests = _subject(session, wanted, acceptance)
     signed = wanted.digest or (next(iter(digests)) if acceptance else None)
@@ -60,7 +68,7 @@ def decide(session: WriteSession, approval_id: str, made: DecisionMade, by: Prin
         Forbidden: the caller prepared it, or is no person.
         Conflict: it is decided on, or the decision names another digest.
     """
-    user_id = _person(by)
+    user_id = by.require_person()
     row = approval(session, approval_id, lock=True)
     check_decision(row.state, made.decision)
     if user_id == row.preparer_id:
@@ -123,12 +131,6 @@ def _trail(row: ApprovalRow) -> Iterator[Approval]:
         yield submitted.model_copy(update=decided | {"comment": row.decision_comment or ""})
 
 
-def _person(by: Principal) -> str:
-    if by.user_id is None:
-        raise Forbidden("A service's token signs nothing.", remedy="Sign in as a person.")
-    return by.user_id
-
-
 def _acceptance(wanted: Submission, by: Principal) -> Acceptance | None:
     if (wanted.acceptance is None) == (wanted.record is Record.ACCEPTANCE):
         raise InvalidInput(
@@ -156,6 +158,7 @@ def _subject(
         raise InvalidInput(f"A {wanted.record} is submitted by its `run_id` alone.", remedy="Send it.")
     run = audits.run(session, wanted.run_id)
     if acceptance is not None:
+        check_scope(run.plan.content, acceptance.scope)
         return run.plan_id, run.id, frozenset({digest(acceptance)})
     kind = VerdictRow if wanted.record is Record.VERDICT else ReportRow
     found = frozenset(session.scalars(select(kind.digest).where(kind.run_id == run.id)))

@@ -8,6 +8,7 @@ from audit_service.behaviors.schemas import BehaviorVersion
 from audit_service.client._asking import new_key
 from audit_service.client._modes import call, stream
 from audit_service.client._people import PeopleCalls
+from audit_service.client._records import RecordCalls
 from audit_service.client._runs import RunCalls
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.pairfiles import PairFormat
@@ -24,7 +25,7 @@ from audit_service.revalidation.schemas import AcceptedRun, Revalidation, Revali
 from audit_service.schedules.schemas import Entry, Schedule, ScheduleCreate
 
 
-class Calls(RunCalls, PeopleCalls):
+class Calls(RunCalls, PeopleCalls, RecordCalls):
     """What can be asked of the service: on a ``Client`` calls answer, on an ``AsyncClient`` they are awaited."""
 
     @call

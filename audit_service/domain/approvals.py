@@ -7,7 +7,8 @@ from types import MappingProxyType
 from pydantic import AwareDatetime, Field
 
 from audit_service.domain.manifest import Frozen
-from audit_service.errors import Conflict
+from audit_service.domain.plan import Plan
+from audit_service.errors import Conflict, InvalidInput
 
 
 class Record(StrEnum):
@@ -58,6 +59,17 @@ def check_decision(present: Decision, to: Decision) -> None:
 
 
 ACCEPTING = frozenset({Decision.ACCEPTED, Decision.ACCEPTED_WITH_CONDITIONS})
+
+
+BEHAVIOR = "behavior"
+"""The scope of what is about all forms together."""
+
+
+def check_scope(plan: Plan, scope: str) -> None:
+    """Raise InvalidInput unless the scope is one of the plan's forms, or the behavior as a whole."""
+    scopes = [BEHAVIOR, *(form.name for form in plan.behavior.forms)]
+    if scope not in scopes:
+        raise InvalidInput(f"The plan has no form {scope!r}.", remedy=f"Name one of {', '.join(scopes)}.")
 
 
 class Approval(Frozen):

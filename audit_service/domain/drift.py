@@ -122,7 +122,7 @@ class _Tested:
 
     @classmethod
     def of(cls, before: Contrast, after: Contrast, judging: Judging) -> "_Tested":
-        one, other = _matched(before.table, after.table)
+        one, other = matched(before.table, after.table)
         columns = {"n": np.ones(len(one.pairs)), "change": gap(other.d) - gap(one.d)}
         rng, resamples = generator(judging.seed, "drift", before.key), judging.resamples
         kinds = units(one.pairs, alpha=judging.alpha)
@@ -176,7 +176,7 @@ def _gap_change(tested: _Tested, p_holm: float | None, judging: Judging) -> Chan
 Table = TypeVar("Table", DecisionTable, EffectTable)
 
 
-def _matched(one: Table, other: Table) -> tuple[Table, Table]:
+def matched(one: Table, other: Table) -> tuple[Table, Table]:
     """Both tables cut to the pairs that both have, in the first one's order."""
     places = {pair.id: index for index, pair in enumerate(other.pairs)}
     shared = np.array([pair.id in places for pair in one.pairs], dtype=bool)
@@ -205,7 +205,7 @@ def _mechanism(plan: Plan, before: EffectTable, after: EffectTable) -> Part:
     names = {"form": before.form, "direction": before.direction.value}
     if before.sites != after.sites:
         return Part(Change.NOT_MEASURED, (), (say("drift.other_sites", **names),))
-    one, other = _matched(before, after)
+    one, other = matched(before, after)
     clusters = Clusters.of([pair.cluster for pair in one.pairs])
     if clusters.count < fewest_clusters(plan.judging.alpha):
         return Part(Change.NOT_MEASURED, (), (say("drift.few", **names, clusters=clusters.count),))

@@ -59,6 +59,8 @@ class EventKind(StrEnum):
     """A record was put before a reviewer or decided on: data = {"id", "record", "digest", "from", "to"}."""
     NOTIFICATION = "notification"
     """Who is told was changed, or a message was sent again: data = {"id", "what"}."""
+    DEPLOYMENT = "deployment"
+    """A model version is no longer in use somewhere: data = {"id", "place", "what"}."""
     SHARE = "share"
     """A link was made, revoked, opened or refused: data = {"id", "what", "why"}."""
 

@@ -20,11 +20,11 @@ class Permission(StrEnum):
     READ = "read"
     """Everything that was registered, planned, run and found, as records and as files."""
     REGISTER = "register"
-    """Models, behaviors, metrics and pairs."""
+    """Models, behaviors, metrics and pairs, and where models are in use."""
     RUN = "run"
     """Plans, and starting, pausing, resuming and cancelling their runs."""
     PREPARE = "prepare"
-    """Putting a plan, a verdict, a report or an accepted risk before a reviewer."""
+    """Putting a plan, a verdict, a report or an accepted risk before a reviewer; responses, mitigations."""
     REVIEW = "review"
     """Deciding on what somebody else prepared."""
     SHARE = "share"
@@ -97,6 +97,14 @@ NEEDS: Mapping[str, Permission] = MappingProxyType(
         "list_approvals": Permission.READ,
         "get_approval": Permission.READ,
         "decide_on_approval": Permission.REVIEW,
+        "respond_to_finding": Permission.PREPARE,
+        "list_responses": Permission.READ,
+        "record_mitigation": Permission.PREPARE,
+        "list_mitigations": Permission.READ,
+        "record_deployment": Permission.REGISTER,
+        "list_deployments": Permission.READ,
+        "get_deployment": Permission.READ,
+        "end_deployment": Permission.REGISTER,
         "share_run": Permission.SHARE,
         "list_shares": Permission.SHARE,
         "revoke_share": Permission.SHARE,

@@ -34,3 +34,9 @@ class Principal:
                 remedy=f"Ask an administrator; a token with the role {self.role!r} does not have it"
                 " or was limited to others.",
             )
+
+    def require_person(self) -> str:
+        """The person's id. Raise Forbidden for a service's token: only people put their name to something."""
+        if self.user_id is None:
+            raise Forbidden("A service's token signs nothing.", remedy="Sign in as a person.")
+        return self.user_id

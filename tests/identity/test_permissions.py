@@ -94,6 +94,9 @@ def things(audit: Audit, database: Database, api: TestClient) -> dict[str, str]:
     return {
         **rows,
         "schedule_id": schedule["id"],
+        "deployment_id": audit.create(
+            "deployments", {"model_version_id": plan["model_version_id"], "place": "production"}
+        )["id"],
         "/model-versions/{version_id}": plan["model_version_id"],
         "/behavior-versions/{version_id}": plan["behavior_version_id"],
         "pair_set_id": plan["pair_set_id"],
@@ -152,6 +155,8 @@ def _body(name: str) -> dict[str, Any]:
         "ask_for_preview": {"model_version_id": any_id, "behavior_version_id": any_id},
         "change_user": {"role": "admin"},
         "decide_on_approval": {"decision": "accepted", "digest": "0" * 64},
+        "respond_to_finding": {"text": "x"},
+        "record_mitigation": {"title": "x", "description": "x", "fitted_on": "x"},
     }
     return bodies.get(name, {})
 

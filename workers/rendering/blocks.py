@@ -110,9 +110,9 @@ class ForestChart(Frozen):
     alt: str
     axis: str
     intervals: tuple[Interval, ...]
-    thresholds: tuple[float, ...] = ()
-    """Lines that were fixed before the run."""
-    threshold_label: str = ""
+    lines: tuple[float, ...] = ()
+    """What to compare with: the threshold that was fixed before the run, or the noise floor of placebo pairs."""
+    line_label: str = ""
     zero: float = 0.0
 
 
@@ -138,6 +138,8 @@ class HeatMaps(Frozen):
     scale_label: str
     limit: float
     """The scale runs from -limit to +limit."""
+    floor: float | None = None
+    """Largest effect of any place in placebo pairs, marked on the scale."""
 
 
 Block = Annotated[
@@ -186,7 +188,10 @@ class Conclusion(Frozen):
     answer: str
     tone: Tone
     verdict: str
+    plain: tuple[str, ...]
+    """Each comparison without terms of art."""
     reasons: tuple[str, ...]
+    """A sentence for each flag."""
     lines: tuple[VerdictLine, ...]
     columns: tuple[str, ...]
     chart: ForestChart | None

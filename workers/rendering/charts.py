@@ -1,6 +1,7 @@
 """Charts as SVG: crisp in print, the same bytes for the same data, readable without colour."""
 
 import io
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -63,11 +65,24 @@ def chart_svg(chart: ForestChart | HeatMaps) -> str:
         return _svg(_figure(chart))
 
 
+CHINESE = "Noto Sans CJK TC"
+_WIDE = re.compile("[\u2e80-\uffff\U00020000-\U0003ffff]")
+
+
+def drawn_alike(chart: ForestChart | HeatMaps) -> bool:
+    """Whether this machine draws the chart as any other does: it has the fonts that the text needs.
+
+    The measuring font comes with the library; Chinese is drawn in a font of the machine.
+    """
+    drawn = chart.model_dump_json(exclude={"caption", "alt"})
+    return not _WIDE.search(drawn) or CHINESE in font_manager.get_font_names()
+
+
 def chart_png(chart: ForestChart | HeatMaps) -> bytes:
     """The chart as a picture, for documents that take no SVG."""
     stream = io.BytesIO()
     with _style():
-        mpl.rcParams["font.family"] = ["DejaVu Sans", "Noto Sans CJK TC"]
+        mpl.rcParams["font.family"] = ["DejaVu Sans", CHINESE]
         _figure(chart).savefig(stream, format="png", dpi=200, metadata={"Software": None})
     return stream.getvalue()
 
@@ -77,19 +92,19 @@ def _figure(chart: ForestChart | HeatMaps) -> Figure:
 
 
 def _forest(chart: ForestChart) -> Figure:
-    """Estimates with their intervals under each other, threshold lines across."""
+    """Estimates with their intervals under each other, lines to compare with across."""
     rows = len(chart.intervals)
     figure = Figure(figsize=(WIDTH, 0.62 + 0.25 * rows))
     axes = figure.add_axes((0.30, 0.44 / (0.62 + 0.25 * rows), 0.68, 0.25 * rows / (0.62 + 0.25 * rows)))
     for row, interval in enumerate(reversed(chart.intervals)):
         _whisker(axes, row, interval)
     axes.axvline(chart.zero, color=MUTED, linewidth=0.6)
-    for threshold in chart.thresholds:
-        axes.axvline(threshold, color=LINE, linewidth=0.9, linestyle=(0, (4, 2)))
-    if chart.thresholds:
-        place = max(chart.thresholds)
+    for line in chart.lines:
+        axes.axvline(line, color=LINE, linewidth=0.9, linestyle=(0, (4, 2)))
+    if chart.lines:
+        place = max(chart.lines)
         axes.annotate(
-            chart.threshold_label,
+            chart.line_label,
             (place, rows - 0.5),
             xytext=(0, 2),
             textcoords="offset points",
@@ -198,6 +213,8 @@ def _scale(figure: Figure, chart: HeatMaps, *, box: tuple[float, float, float, f
     gradient = np.linspace(-1, 1, 101)[None, :]
     extent = (-chart.limit, chart.limit, 0, 1)
     axes.imshow(gradient, cmap=MAP, aspect="auto", extent=extent, interpolation="nearest")
+    for place in (-chart.floor, chart.floor) if chart.floor is not None and chart.floor < chart.limit else ():
+        axes.axvline(place, color=LINE, linewidth=0.9, linestyle=(0, (2, 1)))
     axes.set_yticks([])
     axes.set_xticks([-chart.limit, 0, chart.limit])
     axes.xaxis.set_major_formatter("{x:+.3f}")

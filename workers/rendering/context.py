@@ -92,6 +92,13 @@ class Context:
         )
 
     @property
+    def forms(self) -> tuple[str, ...]:
+        """Names of the forms, worse verdicts first."""
+        declared = [form.name for form in self.evidence.plan.behavior.forms]
+        worst = list(dict.fromkeys(contrast.form for contrast in self.contrasts))
+        return tuple(sorted(declared, key=lambda name: worst.index(name) if name in worst else len(worst)))
+
+    @property
     def directions(self) -> tuple[Direction, ...]:
         return self.evidence.plan.tracing.directions
 
@@ -162,6 +169,10 @@ class Context:
         """A metric's name in the language; registered ones keep the title that they were given."""
         known = next((metric for metric in self.evidence.plan.metrics if metric.name == name), None)
         return self.t(f"metric.{name}") if self.t.has(f"metric.{name}") else known.title if known else name
+
+    def unit(self, name: str) -> str:
+        """A unit in the language; those of registered metrics stay as they were given."""
+        return self.t(f"unit.{name}") if self.t.has(f"unit.{name}") else name
 
     def verdict(self, value: VerdictValue) -> str:
         return self.t(f"word.verdict.{value}")
@@ -240,6 +251,8 @@ def criterion(value: float, unit: str = "") -> Cell:
 
 SHORT = 900
 """Characters up to which a table stays together: about a third of a page."""
+LINE = 25
+"""Characters that a row takes besides its own."""
 _WIDE = 0x2E80
 """Code points from here on, Chinese among them, take the room of two."""
 
@@ -264,14 +277,14 @@ def table(
         rows=tuple(Row(cells=tuple(cells)) for cells in rows),
         note=note,
         dense=dense,
-        together=_room(cell.text for cells in rows for cell in cells) < SHORT,
+        together=_room(cell.text for cells in rows for cell in cells) + LINE * len(rows) < SHORT,
     )
 
 
 def fact_list(caption: str, rows: Sequence[tuple[str, Cell]]) -> FactList:
     """Names and values; a short list stays together."""
     texts = (text for name, value in rows for text in (name, value.text))
-    return FactList(caption=caption, rows=tuple(rows), together=_room(texts) < SHORT)
+    return FactList(caption=caption, rows=tuple(rows), together=_room(texts) + LINE * len(rows) < SHORT)
 
 
 _WIDTHS = {"interval": "17%", "tost_interval": "20%", "clusters": "5%", "p": "9%", "layer": "8%", "head": "8%"}

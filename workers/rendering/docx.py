@@ -33,11 +33,11 @@ from workers.rendering.blocks import (
     Section,
     Table,
 )
-from workers.rendering.charts import chart_png
+from workers.rendering.charts import CHINESE, chart_png
 from workers.rendering.container import pack
 
 TEXT_WIDTH = Mm(170)
-LATIN, CHINESE = "IBM Plex Sans", "Noto Sans CJK TC"
+LATIN = "IBM Plex Sans"
 """Word takes the nearest font where these are missing."""
 _MUTED = RGBColor(0x55, 0x61, 0x6D)
 _NO_XML = re.compile(r"[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
@@ -119,7 +119,7 @@ def _conclusion(document: Docx, page: Conclusion) -> None:
         for line in page.lines
     ]
     _grid(document, page.columns, rows)
-    _bullets(document, page.reasons)
+    _bullets(document, (*page.plain, *page.reasons))
     if page.chart:
         _figure(document, page.chart)
     for title, texts in ((page.meaning_title, page.meaning), (page.limits_title, page.limits)):

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import AwareDatetime, Field
 
 from audit_service.domain.approvals import Acceptance, Approval, Decision, Record, Response
-from audit_service.domain.comparison import Comparison, Currency, Mitigation
+from audit_service.domain.comparison import Comparison, Currency, Deployment, Mitigation
 from audit_service.domain.manifest import Frozen, digest
 from audit_service.domain.pairs import PairSet
 from audit_service.domain.plan import Direction, Plan, ShardKind
@@ -116,8 +116,15 @@ class Evidence(Frozen):
     @property
     def issued_at(self) -> datetime:
         """The moment of the youngest record in it."""
-        records: tuple[Approval | Response | Acceptance, ...] = (*self.approvals, *self.responses, *self.acceptances)
-        return max([self.run.ended_at, *(record.at for record in records)])
+        records: tuple[Approval | Response | Acceptance | Mitigation | Deployment, ...] = (
+            *self.approvals,
+            *self.responses,
+            *self.acceptances,
+            *self.mitigations,
+            *self.currency.deployments,
+        )
+        later = [self.currency.superseded.ended_at] if self.currency.superseded else []
+        return max([self.run.ended_at, *later, *(record.at for record in records)])
 
     @property
     def rows(self) -> tuple[Result, ...]:

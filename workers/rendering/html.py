@@ -16,6 +16,11 @@ def chart_source(chart: ForestChart | HeatMaps) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(chart_svg(chart).encode()).decode()
 
 
+def breakable(label: str) -> Markup:
+    """A label that may break before its unit in brackets; Chinese would break anywhere else."""
+    return Markup("<wbr>（").join(label.split("（"))
+
+
 @lru_cache
 def _environment() -> Environment:
     environment = Environment(
@@ -25,7 +30,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["chart_source"] = chart_source
+    environment.filters |= {"chart_source": chart_source, "breakable": breakable}
     return environment
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -14,18 +13,14 @@ from audit_service.audits import lifecycle
 from audit_service.db.base import new_id
 from audit_service.db.handles import ReadSession
 from audit_service.db.tables import (
-    BehaviorVersionRow,
     BundleRow,
-    EventRow,
     ModelVersionRow,
     ReportRow,
     RunRow,
-    ScheduleRow,
     VerdictRow,
 )
 from audit_service.dispatch import Task
-from audit_service.domain.comparison import Comparison, Currency, EarlierRun
-from audit_service.domain.lifecycle import EventKind, RunState
+from audit_service.domain.lifecycle import RunState
 from audit_service.domain.manifest import digest
 from audit_service.domain.pairs import PairSet
 from audit_service.domain.plan import ModelIdentity
@@ -33,14 +28,15 @@ from audit_service.domain.trace import Measured
 from audit_service.errors import InvalidModel, ModelChanged
 from audit_service.registry.inspection import verify_unchanged
 from audit_service.reports.repository import bundles, reports, split
-from audit_service.revalidation import repository as revalidations
+from audit_service.responses import service as responses
 from audit_service.settings import get_settings
+from workers import records
 from workers.cells import RunCells, load
 from workers.engine.loading import load_tokenizer
 from workers.engine.tokens import encode_pair
 from workers.rendering.bundle import make_bundle
 from workers.rendering.evidence import Edition as Issued
-from workers.rendering.evidence import EventRecord, Evidence, RunFacts, ShardRecord, document_id
+from workers.rendering.evidence import Evidence, RunFacts, ShardRecord
 from workers.rendering.keys import AnyKey, SigningKey, TokenKey
 from workers.rendering.report import Report, make_report
 from workers.runtime import Runtime, runtime
@@ -63,13 +59,13 @@ def issue(worker: Runtime, run_id: str, key: AnyKey | None) -> None:
             return
         cells = load(session, run_id)
         evidence = gather(session, run_id, cells).model_copy(update={"signing": key.described() if key else None})
-        records = digest(evidence.model_copy(update={"editions": ()}))
+        without_editions = digest(evidence.model_copy(update={"editions": ()}))
         last = session.scalars(bundles(run_id).limit(1)).first()
-        if last is not None and last.evidence_digest == records:
+        if last is not None and last.evidence_digest == without_editions:
             return
         made = [make_report(evidence, language=language, key=key) for language in get_settings().report_languages]
         packed = make_bundle(evidence, made, {stored.shard.key: stored.trace.payload for stored in cells.shards})
-        _save(worker, Edition(run_id, evidence.edition, made, packed, records))
+        _save(worker, Edition(run_id, evidence.edition, made, packed, without_editions))
 
 
 class Edition(NamedTuple):
@@ -79,8 +75,8 @@ class Edition(NamedTuple):
     number: int
     reports: Sequence[Report]
     bundle: bytes
-    records: str
-    """Digest of the evidence without its earlier editions."""
+    evidence_digest: str
+    """Of the evidence without its earlier editions."""
 
 
 _REPORTED = frozenset({RunState.REPORTING, RunState.COMPLETED})
@@ -104,7 +100,7 @@ def gather(session: ReadSession, run_id: str, cells: RunCells) -> Evidence:
     run = session.get_one(RunRow, run_id)
     path = Path(session.get_one(ModelVersionRow, run.plan.model_version_id).path)
     verdict = session.scalars(select(VerdictRow).where(VerdictRow.run_id == run_id)).one()
-    events = _events(session, run_id)
+    events = records.events(session, run_id)
     recorded = approvals.on_record(session, run)
     verified = _is_unchanged(cells.plan.model, path)
     return Evidence(
@@ -113,7 +109,7 @@ def gather(session: ReadSession, run_id: str, cells: RunCells) -> Evidence:
             requested_by=events[0].actor,
             planned_at=run.plan.created_at,
             started_at=run.started_at or run.created_at,
-            ended_at=_judged_at(events),
+            ended_at=records.judged_at(events),
             service_version=version("audit-service"),
         ),
         plan=cells.plan,
@@ -126,46 +122,13 @@ def gather(session: ReadSession, run_id: str, cells: RunCells) -> Evidence:
         model_verified=verified,
         events=tuple(events),
         approvals=tuple(approvals.decisions(recorded)),
+        responses=tuple(row.response for row in session.scalars(responses.on_record(run_id))),
         acceptances=tuple(row.acceptance for row in recorded if row.acceptance),
         editions=tuple(_editions(session, run_id)),
-        comparison=_comparison(session, run_id),
-        currency=Currency(due=_due_again(session, run, since=_judged_at(events))),
+        mitigations=tuple(records.mitigations(session, run_id, cells)),
+        comparison=records.comparison(session, run_id),
+        currency=records.currency(session, run),
     )
-
-
-def _comparison(session: ReadSession, run_id: str) -> Comparison | None:
-    """With the accepted run that this one repeats; one that nobody stands for is not told."""
-    repeated = revalidations.of_run(session, run_id)
-    if repeated is None or repeated.drift is None:
-        return None
-    if not revalidations.is_accepted(session, repeated.earlier_run_id):
-        return None
-    accepted = repeated.earlier_run
-    verdict = session.scalars(select(VerdictRow).where(VerdictRow.run_id == accepted.id)).one()
-    plan = accepted.plan.content
-    earlier = EarlierRun(
-        run_id=accepted.id,
-        document_id=document_id(plan_digest=plan.digest, run_id=accepted.id),
-        plan_digest=plan.digest,
-        pair_set_digest=plan.pair_set.digest,
-        model=plan.model,
-        ended_at=_judged_at(_events(session, accepted.id)),
-        verdict=verdict.value,
-    )
-    return Comparison(earlier=earlier, drift=repeated.drift)
-
-
-def _due_again(session: ReadSession, run: RunRow, *, since: datetime) -> datetime | None:
-    """When a schedule first makes the audit of this behavior on this model due again after the verdict.
-
-    It does not move on with the clock: a report that outlives it says so.
-    """
-    model = session.get_one(ModelVersionRow, run.plan.model_version_id).model_id
-    behavior = session.get_one(BehaviorVersionRow, run.plan.behavior_version_id).behavior_id
-    query = select(ScheduleRow).where(ScheduleRow.model_id == model, ScheduleRow.behavior_id == behavior)
-    rules = [(row.rule, max(since, row.created_at)) for row in session.scalars(query) if row.rule and not row.paused]
-    first = (next(rule.times(start), None) for rule, start in rules)
-    return min((time.due for time in first if time), default=None)
 
 
 def cue_tokens(model: Path, pair_set: PairSet) -> dict[str, int]:
@@ -181,20 +144,6 @@ def cue_tokens(model: Path, pair_set: PairSet) -> dict[str, int]:
     return lengths
 
 
-def _events(session: ReadSession, run_id: str) -> list[EventRecord]:
-    query = select(EventRow).where(EventRow.run_id == run_id, EventRow.kind == EventKind.STATE).order_by(EventRow.seq)
-    listed = [
-        EventRecord(at=row.at, actor=row.actor, what=f"run {row.data['to']}", digest=row.digest)
-        for row in session.scalars(query)
-    ]
-    return listed[: _judged(listed) + 1]
-
-
-def _judged(events: Sequence[EventRecord]) -> int:
-    """Place of the last verdict: what comes after it is the making of reports, which no report can tell of."""
-    return max(place for place, event in enumerate(events) if event.what == f"run {RunState.REPORTING}")
-
-
 def _editions(session: ReadSession, run_id: str) -> list[Issued]:
     """What was issued before, oldest first."""
     issued: dict[int, list[ReportRow]] = {}
@@ -208,11 +157,6 @@ def _editions(session: ReadSession, run_id: str) -> list[Issued]:
         )
         for number, rows in issued.items()
     ]
-
-
-def _judged_at(events: list[EventRecord]) -> datetime:
-    """The moment of the verdict: the document's date, so that rendering it again gives the same bytes."""
-    return events[_judged(events)].at
 
 
 def _is_unchanged(identity: ModelIdentity, path: Path) -> bool:
@@ -257,7 +201,7 @@ def _save(worker: Runtime, edition: Edition) -> None:
             edition=number,
             size=len(packed),
             digest=hashlib.sha256(packed).hexdigest(),
-            evidence_digest=edition.records,
+            evidence_digest=edition.evidence_digest,
         )
         session.add(kept)
         session.flush()

@@ -3,9 +3,11 @@
 from audit_service.db.tables.approvals import ApprovalRow
 from audit_service.db.tables.behaviors import BehaviorRow, BehaviorVersionRow
 from audit_service.db.tables.bundles import BundlePartRow, BundleRow
+from audit_service.db.tables.deployments import DeploymentRow
 from audit_service.db.tables.events import EventRow
 from audit_service.db.tables.idempotency import IdempotencyRow
 from audit_service.db.tables.metrics import MetricRow
+from audit_service.db.tables.mitigations import MitigationRow
 from audit_service.db.tables.model_imports import ImportRow
 from audit_service.db.tables.models import ModelRow, ModelVersionRow
 from audit_service.db.tables.notifications import MessageRow, TargetRow
@@ -13,6 +15,7 @@ from audit_service.db.tables.organisations import MembershipRow, OrganisationRow
 from audit_service.db.tables.pair_sets import PairRow, PairSetRow, PreviewRow
 from audit_service.db.tables.plans import PlanRow
 from audit_service.db.tables.reports import ReportRow
+from audit_service.db.tables.responses import ResponseRow
 from audit_service.db.tables.results import ResultRow
 from audit_service.db.tables.revalidations import RevalidationRow
 from audit_service.db.tables.runs import RunRow
@@ -28,12 +31,14 @@ __all__ = [
     "BehaviorVersionRow",
     "BundlePartRow",
     "BundleRow",
+    "DeploymentRow",
     "EventRow",
     "IdempotencyRow",
     "ImportRow",
     "MembershipRow",
     "MessageRow",
     "MetricRow",
+    "MitigationRow",
     "ModelRow",
     "ModelVersionRow",
     "OccurrenceRow",
@@ -43,6 +48,7 @@ __all__ = [
     "PlanRow",
     "PreviewRow",
     "ReportRow",
+    "ResponseRow",
     "ResultRow",
     "RevalidationRow",
     "RunRow",

@@ -11,7 +11,7 @@ import numpy as np
 from audit_service.domain.approvals import Acceptance, AcceptanceKind, Approval, Decision, Record, Response
 from audit_service.domain.auditfile import AuditFile, parse_audit_file
 from audit_service.domain.cells import DecisionTable, EffectTable
-from audit_service.domain.comparison import Comparison, Currency, EarlierRun, Mitigation
+from audit_service.domain.comparison import Comparison, Currency, Deployment, EarlierRun, Mitigation
 from audit_service.domain.drift import Drift, Run, compare
 from audit_service.domain.generation import generate
 from audit_service.domain.judgement import judge
@@ -21,7 +21,9 @@ from audit_service.domain.plan import Direction, ModelIdentity, PairSetIdentity,
 from audit_service.domain.power import in_words
 from audit_service.domain.results import Judgement, Result
 from audit_service.domain.shards import shards, traced_pairs
+from audit_service.domain.sideeffects import reference_changes
 from audit_service.domain.sites import Site
+from audit_service.domain.tables import Tables
 from audit_service.domain.trace import Control, DecisionCells, EffectCells, Measured, Trace
 from workers.rendering.evidence import Edition, EventRecord, Evidence, RunFacts, ShardRecord
 from workers.rendering.verifying import cells_of
@@ -257,11 +259,31 @@ def earlier_run(audit: Audit) -> EarlierRun:
     )
 
 
+def deployed(model: ModelIdentity, *, place: str = "production, loan desk") -> Deployment:
+    """A place where the model is in use."""
+    return Deployment(
+        place=place,
+        version=model.version,
+        digest=model.digest,
+        since=NOON - timedelta(days=30),
+        person="user:operations",
+        at=NOON,
+    )
+
+
+def cells_in(audit: Audit) -> Tables:
+    return cells_of(audit.evidence, {f"cells/{key}.safetensors": data for key, data in audit.cells.items()})
+
+
+def decisions_of(audit: Audit) -> DecisionTable:
+    return cells_in(audit).decisions
+
+
 def compared(before: Audit, now: Audit) -> Drift:
     """What the real comparison says of the cells of both."""
 
     def run(audit: Audit) -> Run:
-        cells = cells_of(audit.evidence, {f"cells/{key}.safetensors": data for key, data in audit.cells.items()})
+        cells = cells_in(audit)
         return Run(cells.decisions, cells.effects)
 
     return compare(now.evidence.plan, accepted=run(before), new=run(now))
@@ -299,9 +321,13 @@ def with_records(before: Audit, now: Audit) -> Evidence:
     )
     measure = Mitigation(
         title="Scaling of head 1 in layer 1",
-        description="Scaled by 0.5, chosen on training pairs.",
+        description="Scaled by 0.5.",
+        fitted_on="Forty pairs of other templates and names.",
+        person="user:modelling",
+        at=NOON + timedelta(days=1),
         before=earlier,
         drift=drift,
+        reference_changes=reference_changes(evidence.plan, before=decisions_of(before), after=decisions_of(now)),
         side_effects=(side,),
     )
     return evidence.model_copy(
@@ -312,7 +338,7 @@ def with_records(before: Audit, now: Audit) -> Evidence:
             "acceptances": (accepted, lapsed),
             "mitigations": (measure,),
             "comparison": Comparison(earlier=earlier, drift=drift),
-            "currency": Currency(due=NOON + timedelta(days=90), deployed_digest=evidence.plan.model.digest),
+            "currency": Currency(due=NOON + timedelta(days=90), deployments=(deployed(evidence.plan.model),)),
         }
     )
 

@@ -54,7 +54,12 @@ def test_charts_draw_the_unrounded_results(view: EvidenceView, evidence: Evidenc
     values = {result.value for result in evidence.judgement.results}
     assert view.conclusion.chart is not None
     assert {interval.value for interval in view.conclusion.chart.intervals} <= values
-    shares = [b for s in view.sections for b in s.blocks if isinstance(b, ForestChart) and not b.thresholds]
+    shares = [
+        b
+        for s in view.sections
+        for b in s.blocks
+        if isinstance(b, ForestChart) and b is not view.conclusion.chart and b.zero not in b.lines and "%" in b.axis
+    ]
     hundredfold = {100 * value for value in values if value is not None}
     assert {interval.value for chart in shares for interval in chart.intervals} <= hundredfold
 
@@ -66,7 +71,7 @@ def test_worse_verdicts_and_larger_gaps_come_first(view: EvidenceView) -> None:
 def test_the_threshold_lines_are_the_plans(view: EvidenceView, evidence: Evidence) -> None:
     threshold = evidence.plan.behavior.threshold.gap_nats
     assert view.conclusion.chart is not None
-    assert view.conclusion.chart.thresholds == (-threshold, threshold)
+    assert view.conclusion.chart.lines == (-threshold, threshold)
 
 
 def test_a_view_survives_json(view: EvidenceView) -> None:

@@ -9,19 +9,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from pypdf import PdfReader
-from sqlalchemy import update
 from typer import Typer
 from typer.testing import CliRunner
 
-from audit_service.audits import lifecycle
-from audit_service.db.tables import BundleRow, PairSetRow, RunRow, ShardRow, TraceRow, VerdictRow
-from audit_service.domain.lifecycle import RunState, ShardState
-from audit_service.domain.manifest import digest
-from audit_service.pairsets import repository as pairsets
+from audit_service.db.tables import BundleRow
 from audit_service.reports import repository
 from tests.identity.made import add_user, sign_in
 from tests.service import bearer
-from tests.workers.rendering.audits import MEASURED, traced
+from tests.workers.judged import judge_invented
 from tests.workers.rendering.keys import signing_key
 from workers.commands.verify import verify as verify_command
 from workers.rendering import numbers
@@ -37,20 +32,7 @@ from workers.tasks.report import issue
 def judged(worker: Runtime, run_id: str, model_folder: Path) -> str:
     """A run with invented cells and their real verdict, about to be reported; its toy model was changed meanwhile."""
     (model_folder / "config.json").write_text("{}")
-    with worker.database.writing() as session:
-        run = session.get_one(RunRow, run_id)
-        pair_set = pairsets.load(session, session.get_one(PairSetRow, run.plan.pair_set_id))
-        judgement, traces = traced(run.plan.content, pair_set)
-        session.execute(update(ShardRow).where(ShardRow.run_id == run_id).values(state=ShardState.DONE))
-        session.add_all(
-            TraceRow(run_id=run_id, shard_key=shard.key, payload=trace.payload, digest=trace.digest, measured=MEASURED)
-            for shard, trace in traces.items()
-        )
-        session.add(
-            VerdictRow(run_id=run_id, value=judgement.verdict.value, judgement=judgement, digest=digest(judgement))
-        )
-        for state in (RunState.JUDGING, RunState.REPORTING):
-            lifecycle.move(session, run_id, state, by="worker:test")
+    judge_invented(worker, run_id)
     return run_id
 
 
@@ -109,6 +91,11 @@ def test_what_two_people_put_on_record_stands_in_the_next_edition(
         assert api.post(f"/v1/approvals/{one['id']}/decision", json=decision, headers=rita).status_code == 200
     schedule = {"name": "yearly", "model": "tiny", "behavior": "loan-denial-race", "rule": {"cron": "0 3 1 1 *"}}
     assert api.post("/v1/schedules", json=schedule).status_code == 201
+    answer = {"scope": "raw", "text": "We accept the finding.", "action": "Retrain.", "due": ends.isoformat()}
+    assert api.post(f"{run}/responses", json=answer).status_code == 201
+    [version] = api.get("/v1/model-versions").json()["items"]
+    used = {"model_version_id": version["id"], "place": "production, card applications"}
+    assert api.post("/v1/deployments", json=used).status_code == 201
     assert api.post(f"{run}/reports").status_code == 202
     issue(worker, judged, None)
 
@@ -127,6 +114,7 @@ def test_what_two_people_put_on_record_stands_in_the_next_edition(
     printed = "".join("".join(page.extract_text().split()) for page in pdf.pages)
     shown = [f"{one['record_digest'][:16]}" for one in submitted]
     shown += [numbers.moment(one.at) for one in evidence.approvals]
+    shown += ["We accept the finding. Action: Retrain.", used["place"], version["digest"][:16]]
     shown += [prepared, reviewed, "Nobody decided on this one.", "Not decided on; it does not hold.", first["digest"]]
     for text in shown:
         assert text in view

@@ -111,7 +111,7 @@ def register(context: Context) -> Section:
 def _register_row(context: Context, result: Result, methods: Mapping[str, str]) -> tuple[Cell, ...]:
     book = context.book
     style = "number" if result.outcome is Outcome.MEASURED else "status"
-    unit = context.t(f"unit.{result.unit}") if context.t.has(f"unit.{result.unit}") else result.unit
+    unit = context.unit(result.unit)
     value = book.text(result)
     return (
         code(book.refs[result.key]),

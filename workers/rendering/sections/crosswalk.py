@@ -10,6 +10,7 @@ from audit_service.domain.frameworks import (
     count_strengths,
     crosswalk,
 )
+from workers.rendering import numbers
 from workers.rendering.blocks import Block, Cell, Column, Paragraph, Section, Table
 from workers.rendering.context import Context, count, heading, table, text_cell
 from workers.rendering.frameworks import ISO, NIST, Framework, iso, mapping_file, nist
@@ -36,12 +37,46 @@ def iso_section(context: Context) -> Section:
     controls = tuple(row for row in rows if row.id.startswith("A."))
     blocks: list[Block] = [
         Paragraph(text=t("iso.text")),
-        Paragraph(text=t("iso.soa"), role="note"),
         _counts(context, clauses, "iso.clauses"),
         _counts(context, controls, "iso.controls"),
         *_tables(context, rows, iso(), ISO),
+        heading(t("iso.soa.title"), "iso-soa"),
+        Paragraph(text=t("iso.soa"), role="intro"),
+        _suggested(context, controls),
     ]
     return Section(id="iso", number="13", title=t("iso.title"), blocks=tuple(blocks))
+
+
+def _suggested(context: Context, controls: Sequence[CrosswalkRow]) -> Table:
+    """Rows that an organisation may take into its statement of applicability; what only it knows is left to it."""
+    t, evidence = context.t, context.evidence
+    behavior, mine = evidence.plan.behavior, text_cell(t("iso.soa.decide"))
+    risk = text_cell(t("iso.soa.risk", behavior=behavior.name, rating=behavior.risk.rating))
+    columns = (
+        Column(label=t("iso.soa.control"), width="10%"),
+        Column(label=t("iso.soa.applicable"), width="24%"),
+        Column(label=t("iso.soa.justification"), width="27%"),
+        Column(label=t("iso.soa.evidence")),
+    )
+    rows = [
+        (text_cell(row.id), mine, risk, text_cell(_item(context, row)))
+        for row in controls
+        if row.strength is not Strength.NOT_COVERED
+    ]
+    return table(t("iso.soa.caption"), columns, rows, dense=True)
+
+
+def _item(context: Context, row: CrosswalkRow) -> str:
+    """The evidence of a row as another document can name it: id, edition, day, parts."""
+    t, evidence = context.t, context.evidence
+    return t(
+        "iso.soa.item",
+        document=evidence.document_id,
+        edition=str(evidence.edition),
+        day=numbers.day(evidence.issued_at),
+        kinds=t.join(t(f"artefact.{kind}") for kind in row.present),
+        strength=t(f"strength.{row.strength}"),
+    )
 
 
 def _counts(context: Context, rows: Sequence[CrosswalkRow], name: str) -> Table:
@@ -55,6 +90,9 @@ def _counts(context: Context, rows: Sequence[CrosswalkRow], name: str) -> Table:
         [text_cell(t("crosswalk.ceiling")), *(count(before[strength]) for strength in STRONGEST_FIRST)],
     ]
     return table(t(f"{name}.counts"), columns, cells, note=t("crosswalk.counts.note"))
+
+
+_GRAVEST_FIRST = (Application.APPLIES, Application.NOT_EVALUATED, Application.HOLDS)
 
 
 def _downgrades(context: Context) -> Table:
@@ -74,7 +112,7 @@ def _downgrades(context: Context) -> Table:
                 {"text": t(f"downgrade.{state}"), "style": "status", "tone": tones.get(state, "not_measured")}
             ),
         )
-        for name, state in context.downgrades().items()
+        for name, state in sorted(context.downgrades().items(), key=lambda item: _GRAVEST_FIRST.index(item[1]))
     ]
     return table(t("crosswalk.downgrades.table"), columns, rows, dense=True)
 

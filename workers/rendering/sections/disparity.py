@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from audit_service.domain.readings import MetricDefinition
 from workers.rendering import numbers
 from workers.rendering.blocks import Block, Bullets, Cell, Column, ForestChart, Interval, Section
 from workers.rendering.context import Context, Contrast, heading, number_columns, table, text_cell
@@ -177,10 +178,7 @@ def _placebo(context: Context) -> Block:
     )
     columns = [Column(label=t("column.form"), width="16%")]
     columns += number_columns(context, labels)
-    rows = [
-        [text_cell(form.name), *(book.number(f"{form.name}.{key}") for key in keys)]
-        for form in context.evidence.plan.behavior.forms
-    ]
+    rows = [[text_cell(form), *(book.number(f"{form}.{key}") for key in keys)] for form in context.forms]
     return table(t("disparity.placebo.table"), columns, rows, note=t("disparity.placebo.note"))
 
 
@@ -195,11 +193,14 @@ def _flip_chart(context: Context) -> ForestChart | None:
     if not intervals:
         return None
     described = "; ".join(f"{i.label}: {i.value:.1f} %" for i in intervals)
+    floor = max((i.value for i in intervals if i.hollow), default=None)
     return ForestChart(
         caption=t("chart.flips.caption"),
         alt=t("chart.flips.alt", values=described),
         axis=t("chart.flips.axis"),
         intervals=tuple(dict.fromkeys(intervals)),
+        lines=() if floor is None else (floor,),
+        line_label="" if floor is None else t("chart.flips.floor", share=numbers.percent(floor / 100)),
     )
 
 
@@ -212,13 +213,13 @@ def _share(context: Context, key: str, label: str, *, hollow: bool = False) -> l
 
 
 def _strata(context: Context) -> Block | None:
-    """The gap within each stratum, where the run has it."""
+    """The gap within each stratum, where the run has it, larger gaps first within a comparison."""
     book, t = context.book, context.t
     rows = []
     for c in context.contrasts:
         attribute = next(a for a in context.evidence.plan.behavior.attributes if a.name == c.attribute)
-        for stratum in sorted(attribute.groups[c.group]):
-            key = f"{c.key}.{stratum}.gap_nats"
+        keys = {stratum: f"{c.key}.{stratum}.gap_nats" for stratum in sorted(attribute.groups[c.group])}
+        for stratum, key in sorted(keys.items(), key=lambda item: -abs(book.value(item[1]) or 0.0)):
             if key in book:
                 rows.append([*_scope(c), text_cell(stratum), book.number(key), book.interval(key), book.units(key)])
         for key in (key for key in book.results if key.startswith(f"{c.key}.interaction.")):
@@ -227,8 +228,9 @@ def _strata(context: Context) -> Block | None:
             rows.append([*_scope(c), text_cell(label), book.number(key), book.interval(key), book.units(key)])
     if not rows:
         return None
-    labels = ("stratum", "gap_nats", "interval", "clusters")
-    return table(t("disparity.strata.table"), _columns(context, labels), rows)
+    columns = _columns(context, ("gap_nats", "interval", "clusters"))
+    columns.insert(2, Column(label=t("column.stratum"), width="26%"))
+    return table(t("disparity.strata.table"), columns, rows)
 
 
 def _metrics(context: Context) -> Block | None:
@@ -239,7 +241,7 @@ def _metrics(context: Context) -> Block | None:
         for metric in context.evidence.plan.metrics:
             key = f"{c.key}.metric.{metric.name}"
             if key in book:
-                name = text_cell(f"{context.metric(metric.name)} ({metric.unit})")
+                name = text_cell(_measure(context, metric))
                 placebo = book.number(f"{c.form}.placebo.metric.{metric.name}")
                 rows.append([*_scope(c), name, book.number(key), book.interval(key), book.p(key), placebo])
     if not rows:
@@ -248,6 +250,11 @@ def _metrics(context: Context) -> Block | None:
     columns = _columns(context, labels)
     columns.insert(2, Column(label=t("column.metric"), width="20%"))
     return table(t("disparity.metrics.table"), columns, rows, note=t("disparity.metrics.note"))
+
+
+def _measure(context: Context, metric: MetricDefinition) -> str:
+    name, unit = context.metric(metric.name), context.unit(metric.unit)
+    return context.t("disparity.metric.unit", metric=name, unit=unit) if unit else name
 
 
 def _mixed(context: Context) -> Block | None:

@@ -1,9 +1,9 @@
 """Open items with what management says to them, mitigations, the change since the last accepted report, exceptions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from audit_service.domain.approvals import Acceptance
-from audit_service.domain.comparison import EarlierRun
+from audit_service.domain.comparison import EarlierRun, Mitigation
 from audit_service.domain.drift import Drift
 from audit_service.domain.results import Verdict, VerdictValue
 from workers.rendering import numbers
@@ -84,23 +84,34 @@ def _responses(context: Context, scope: str) -> Iterator[tuple[str, Cell]]:
 def _mitigations(context: Context) -> Iterator[Block]:
     t, evidence = context.t, context.evidence
     for index, measure in enumerate(evidence.mitigations, start=1):
-        yield Callout(title=measure.title, text=measure.description)
+        yield Callout(title=measure.title, text=_told(context, measure))
         yield _earlier(context, measure.before, t("mitigation.before", number=str(index)))
         yield from _changes(context, measure.before, measure.drift, f"mitigation{index}.before", f"mitigation{index}.")
-        if measure.side_effects:
-            yield _side_effects(context, [f"mitigation{index}.side.{result.key}" for result in measure.side_effects])
+        if measure.reference_changes or measure.side_effects:
+            yield _side_effects(context, measure, f"mitigation{index}")
         if not measure.complete(pair_set_digest=evidence.pair_set.digest):
             yield Callout(title=t("mitigation.incomplete"), text=t("mitigation.incomplete.text"), tone="concern")
 
 
-def _side_effects(context: Context, keys: Sequence[str]) -> Block:
-    columns = [Column(label=context.t("mitigation.measure"), style="code", width="45%")]
-    columns += number_columns(context, ("value", "interval", "p"))
-    rows = [
-        (code(key.split(".side.", 1)[1]), context.book.number(key), context.book.interval(key), context.book.p(key))
-        for key in keys
+def _told(context: Context, measure: Mitigation) -> str:
+    t = context.t
+    recorded = t("mitigation.recorded", person=measure.person, day=numbers.day(measure.at))
+    return t.sentences([measure.description, t("mitigation.fitted_on", data=measure.fitted_on), recorded])
+
+
+def _side_effects(context: Context, measure: Mitigation, prefix: str) -> Block:
+    """The reference group's decisions by form and group, then what was measured elsewhere."""
+    t, book = context.t, context.book
+    named = [
+        (text_cell(t(f"mitigation.{what}", form=one.form, group=one.group)), f"{prefix}.{one.key}.{what}")
+        for one in context.contrasts
+        for what in ("reference_change_nats", "reference_rate_change")
     ]
-    return table(context.t("mitigation.side_effects"), columns, rows)
+    named += [(code(result.key), f"{prefix}.side.{result.key}") for result in measure.side_effects]
+    columns = [Column(label=t("mitigation.measure"), width="45%")]
+    columns += number_columns(context, ("value", "interval", "p"))
+    rows = [(name, book.number(key), book.interval(key), book.p(key)) for name, key in named if key in book]
+    return table(t("mitigation.side_effects"), columns, rows, note=t("mitigation.side_effects.note"))
 
 
 def _previous(context: Context) -> Iterator[Block]:
@@ -169,8 +180,8 @@ def _disparities(context: Context, before: str, prefix: str) -> Block:
 def _mechanisms(context: Context, prefix: str) -> Block | None:
     t, book = context.t, context.book
     keys = [
-        (form.name, direction, f"{prefix}drift.{form.name}.{direction}")
-        for form in context.evidence.plan.behavior.forms
+        (form, direction, f"{prefix}drift.{form}.{direction}")
+        for form in context.forms
         for direction in context.directions
     ]
     rows = [

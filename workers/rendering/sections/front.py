@@ -1,5 +1,6 @@
 """Cover and the page of conclusions in plain words."""
 
+from audit_service.domain.frameworks import Application
 from workers.rendering import numbers
 from workers.rendering.blocks import Cell, Conclusion, Cover, ForestChart, Interval, VerdictLine
 from workers.rendering.context import Context, Contrast, code, text_cell, tone_of
@@ -39,8 +40,13 @@ def cover(context: Context) -> Cover:
         verdict=context.verdict(verdict),
         tone=tone_of(verdict),
         facts=facts,
-        notices=(must_say(t.language)[0], _signature(context), t("cover.mapping")),
+        notices=(*_stale(context), must_say(t.language)[0], _signature(context), t("cover.mapping")),
     )
+
+
+def _stale(context: Context) -> list[str]:
+    """DG8 asks that a report whose audit is overdue, or whose model is not the one in use, is marked stale."""
+    return [context.t("cover.stale")] if context.downgrades()["DG8"] == Application.APPLIES else []
 
 
 def _signature(context: Context) -> str:
@@ -74,8 +80,8 @@ def gap_chart(context: Context) -> ForestChart | None:
         alt=t("chart.gaps.alt", values=described, threshold=numbers.criterion(threshold)),
         axis=t("chart.gaps.axis"),
         intervals=shown,
-        thresholds=(-threshold, threshold),
-        threshold_label=t("chart.threshold", value=numbers.criterion(threshold)),
+        lines=(-threshold, threshold),
+        line_label=t("chart.threshold", value=numbers.criterion(threshold)),
     )
 
 
@@ -114,6 +120,17 @@ def _line(context: Context, contrast: Contrast) -> VerdictLine:
     )
 
 
+def _plain(context: Context, contrast: Contrast) -> str | None:
+    """A comparison without terms of art: points of probability and changed decisions; None where not measured."""
+    book, t, key = context.book, context.t, contrast.key
+    keys = (f"{key}.gap_pp", f"{key}.flips_gross", f"{contrast.form}.placebo.flip_rate")
+    if any(book.value(one) is None for one in keys):
+        return None
+    points, flips, placebo = (book.number(one).text for one in keys)
+    scope = t("conclusion.scope", form=contrast.form, group=contrast.group, reference=contrast.reference)
+    return t("conclusion.plain", scope=scope, points=points, flips=flips, placebo=placebo)
+
+
 def conclusion(context: Context) -> Conclusion:
     t, judgement, behavior = context.t, context.evidence.judgement, context.evidence.plan.behavior
     attribute = behavior.attributes[0]
@@ -132,6 +149,7 @@ def conclusion(context: Context) -> Conclusion:
             for verdict in forms
             for reason in verdict.reasons
         ),
+        plain=tuple(said for contrast in context.contrasts if (said := _plain(context, contrast))),
         lines=tuple(_line(context, contrast) for contrast in context.contrasts),
         columns=tuple(t(f"conclusion.column.{name}", level=context.level) for name in _COLUMNS),
         chart=gap_chart(context),

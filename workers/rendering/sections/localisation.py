@@ -23,12 +23,12 @@ def localisation(context: Context) -> Section:
         blocks += [heading(t("localisation.found"), "localisation-found"), Bullets(items=statements[:SAID])]
     if len(statements) > SAID:
         blocks.append(note(t("localisation.said.more", more=str(len(statements) - SAID))))
-    for form in context.evidence.plan.behavior.forms:
-        blocks.append(heading(t("localisation.form", form=form.name), f"localisation-{form.name}"))
-        maps = _maps(context, form.name)
-        blocks.append(maps if maps else note(t("localisation.none", form=form.name)))
-        blocks += [_named(context, form.name, direction) for direction in context.directions]
-        together = _together(context, form.name)
+    for form in context.forms:
+        blocks.append(heading(t("localisation.form", form=form), f"localisation-{form}"))
+        maps = _maps(context, form)
+        blocks.append(maps if maps else note(t("localisation.none", form=form)))
+        blocks += [_named(context, form, direction) for direction in context.directions]
+        together = _together(context, form)
         blocks += [together] if together else []
     return Section(id="localisation", number="8", title=t("localisation.title"), blocks=tuple(blocks))
 
@@ -37,12 +37,12 @@ def _totals(context: Context) -> Block:
     """What there is to explain: the total effect, per form and direction, and the noise floor beside it."""
     t, book = context.t, context.book
     rows = []
-    for form in context.evidence.plan.behavior.forms:
+    for form in context.forms:
         for direction in context.directions:
-            key = f"{form.name}.{direction}"
+            key = f"{form}.{direction}"
             rows.append(
                 [
-                    text_cell(form.name),
+                    text_cell(form),
                     text_cell(t(f"direction.{direction}")),
                     book.number(f"{key}.total_effect"),
                     book.interval(f"{key}.total_effect"),
@@ -64,12 +64,12 @@ def _stability(context: Context) -> Block:
     names = ("topk_jaccard", "split_half", "leading_held_out", "random_site_null", "random_sites_lead")
     rows = [
         [
-            text_cell(form.name),
+            text_cell(form),
             text_cell(t(f"direction.{direction}")),
-            *(book.number(f"{form.name}.{direction}.{name}") for name in names),
-            book.number(f"{form.name}{LEADING}"),
+            *(book.number(f"{form}.{direction}.{name}") for name in names),
+            book.number(f"{form}{LEADING}"),
         ]
-        for form in context.evidence.plan.behavior.forms
+        for form in context.forms
         for direction in context.directions
     ]
     columns = [Column(label=t("column.form"), width="12%"), Column(label=t("column.direction"), width="20%")]
@@ -120,13 +120,19 @@ def _maps(context: Context, form: str) -> HeatMaps | None:
     if not values:
         return None
     limit = max(values) or 1.0
+    known = (context.book.value(f"{form}.{direction}.placebo_floor") for direction in context.directions)
+    floor = max((value for value in known if value is not None), default=None)
+    scale = t("chart.scale")
+    if floor is not None:
+        scale = t("chart.scale.floor", scale=scale, floor=numbers.criterion(round(floor, 3)))
     return HeatMaps(
         caption=t("localisation.maps.caption", form=form),
         alt=t("localisation.maps.alt", form=form, panels=str(len(panels)), strongest=_strongest(context, form)),
         panels=panels,
         layer_axis=t("chart.layer"),
-        scale_label=t("chart.scale"),
+        scale_label=scale,
         limit=limit,
+        floor=floor,
     )
 
 

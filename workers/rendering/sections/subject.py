@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from audit_service.domain.comparison import EarlierRun
 from audit_service.domain.pairs import Pair, PairKind, Side
 from audit_service.domain.results import Outcome
 from workers.rendering import numbers
@@ -82,7 +83,53 @@ def model(context: Context) -> Section:
         [(code(name), code(digest)) for name, digest in sorted(identity.files.items())],
         note=t("model.files.note"),
     )
-    return Section(id="model", number="2", title=t("model.title"), blocks=(facts, files))
+    blocks = (facts, files, *_currency(context))
+    return Section(id="model", number="2", title=t("model.title"), blocks=blocks)
+
+
+def _currency(context: Context) -> Iterator[Block]:
+    """Whether the audited model is the one in use, and until when the audit holds."""
+    t, evidence = context.t, context.evidence
+    known = evidence.currency
+    yield heading(t("currency.title"), "model-currency")
+    due, later = known.due, known.superseded
+    overdue = due is not None and due <= evidence.issued_at
+    rows = [
+        (t("currency.due"), text_cell(t("currency.unknown") if due is None else numbers.moment(due))),
+        (t("currency.superseded"), text_cell(_later(context, later) if later else t("currency.not_superseded"))),
+    ]
+    yield fact_list(t("currency.caption"), rows)
+    if overdue:
+        yield Callout(title=t("currency.overdue"), text=t("currency.overdue.text"), tone="concern")
+    yield _deployments(context) if known.deployments else note(t("currency.no_deployments"))
+
+
+def _later(context: Context, later: EarlierRun) -> str:
+    model = f"{later.model.name} {later.model.version}"
+    said = context.t("currency.later", document=later.document_id, model=model, day=numbers.day(later.ended_at))
+    return f"{said} {context.verdict(later.verdict)}"
+
+
+def _deployments(context: Context) -> Block:
+    """Where the model is in use: other versions than the audited one first."""
+    t, audited = context.t, context.evidence.plan.model.digest
+    widths = {"place": "30%", "version": "16%", "digest": "22%", "since": "14%", "audited": None}
+    columns = [Column(label=t(f"deployment.{name}"), width=width) for name, width in widths.items()]
+    rows = [
+        (
+            text_cell(one.place),
+            text_cell(one.version),
+            code(numbers.short(one.digest)),
+            text_cell(numbers.day(one.since)),
+            Cell(
+                text=t("deployment.yes" if one.digest == audited else "deployment.no"),
+                style="status",
+                tone="pass" if one.digest == audited else "concern",
+            ),
+        )
+        for one in sorted(context.evidence.currency.deployments, key=lambda one: (one.digest == audited, one.place))
+    ]
+    return table(t("deployment.caption"), columns, rows, note=t("deployment.note"))
 
 
 def behavior(context: Context) -> Section:

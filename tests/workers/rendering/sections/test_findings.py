@@ -6,7 +6,18 @@ import pytest
 
 from audit_service.domain.comparison import Currency
 from audit_service.domain.drift import Change
-from tests.workers.rendering.audits import NOON, Audit, make_audit, make_evidence, with_records
+from audit_service.domain.generation import generate
+from tests.workers.rendering.audits import (
+    NOON,
+    Audit,
+    deployed,
+    earlier_run,
+    example,
+    make_audit,
+    make_evidence,
+    make_plan,
+    with_records,
+)
 from workers.rendering.blocks import Block, EvidenceView, Table
 from workers.rendering.catalogue import LANGUAGES, catalogue
 from workers.rendering.context import Context
@@ -65,6 +76,9 @@ def test_every_record_is_told(recorded: Evidence) -> None:
         "Asked for: user:head-of-credit (Head of credit), 2026-11-23. Accepted: user:second-line (Validator)",
         "Not decided on; it does not hold.",
         "Scaling of head 1 in layer 1",
+        "Scaled by 0.5. Fitted or chosen on: Forty pairs of other templates and names.",
+        "Share of the reference group approved, form raw, pairs of black",
+        "production, loan desk",
         "neutral.accuracy_change",
         "Accepted",
         "Submitted",
@@ -89,13 +103,17 @@ def test_complete_records_lift_every_downgrade_that_asks_for_them(recorded: Evid
     assert {states[name] for name in ("DG1", "DG8", "DG9", "DG10")} == {"holds"}
 
 
+OTHER = deployed(make_plan(example(), generate(example().behavior)).model).model_copy(update={"digest": "f" * 64})
+"""Another version than the audited one in use."""
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
         ("DG1", {"approvals": ()}),
         ("DG1", {"editions": ()}),
         ("DG8", {"currency": Currency(due=NOON)}),
-        ("DG8", {"currency": Currency(deployed_digest="f" * 64)}),
+        ("DG8", {"currency": Currency(deployments=(OTHER,))}),
     ],
 )
 def test_a_missing_or_overdue_record_lowers(recorded: Evidence, name: str, change: dict[str, object]) -> None:
@@ -129,3 +147,24 @@ def test_every_printed_number_of_a_comparison_stands_in_the_register(recorded: E
 def test_the_document_is_dated_by_its_youngest_record(recorded: Evidence) -> None:
     assert recorded.issued_at == NOON + timedelta(days=2, hours=1)
     assert build_view(recorded).issued_day == "2026-11-23"
+
+
+def test_other_versions_in_use_stand_first_and_make_the_report_stale(recorded: Evidence) -> None:
+    both = (*recorded.currency.deployments, OTHER.model_copy(update={"place": "z, the branch"}))
+    view = build_view(recorded.model_copy(update={"currency": Currency(deployments=both)}))
+    (table,) = tables(view, "model", catalogue("en")("deployment.caption"))
+    assert [(row.cells[0].text, row.cells[4].text) for row in table.rows] == [
+        ("z, the branch", "no"),
+        ("production, loan desk", "yes"),
+    ]
+    assert view.cover.notices[0] == catalogue("en")("cover.stale")
+    assert build_view(recorded).cover.notices[0] != catalogue("en")("cover.stale")
+
+
+def test_an_audit_that_is_overdue_and_one_that_was_superseded_say_so(recorded: Evidence, before: Audit) -> None:
+    later = earlier_run(before).model_copy(update={"ended_at": NOON + timedelta(days=9)})
+    shown = recorded.model_copy(update={"currency": Currency(due=NOON, superseded=later)})
+    said = build_view(shown).model_dump_json()
+    assert "The next audit is overdue" in said
+    assert f"{later.document_id}, {later.model.name} {later.model.version}, 2026-11-30" in said
+    assert shown.issued_at == NOON + timedelta(days=9)

@@ -1,0 +1,1 @@
+"""Deployments: which model version is in use where."""

@@ -1,0 +1,1 @@
+"""Responses: what management answers to the findings of a run."""
