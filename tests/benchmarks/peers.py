@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
-from audit_service.domain.sites import SiteKind
+from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from tests.workers.engine import naive
 from workers.engine.loading import Subject
+from workers.engine.placing import heads_of
 from workers.engine.positions import Exchange
 
 SINGLE = (SiteKind.RESID_PRE, SiteKind.ATTN_OUT, SiteKind.MLP_OUT)
@@ -80,9 +81,10 @@ def transformer_lens(case: Case) -> Contender:
 
     names = {
         SiteKind.RESID_PRE: "blocks.{}.hook_resid_pre",
+        SiteKind.RESID_POST: "blocks.{}.hook_resid_post",
         SiteKind.ATTN_OUT: "blocks.{}.hook_attn_out",
         SiteKind.MLP_OUT: "blocks.{}.hook_mlp_out",
-        SiteKind.Z: "blocks.{}.attn.hook_z",
+        **{kind: f"blocks.{{}}.attn.hook_{kind}" for kind in HEAD_KINDS},
     }
     where = {"device": str(case.subject.device), "dtype": case.subject.dtype}
     bridge = TransformerBridge.boot_transformers(str(case.folder), **where)
@@ -92,7 +94,7 @@ def transformer_lens(case: Case) -> Contender:
         _, cache = bridge.run_with_cache(case.ids(case.clean))
         for number, cell in enumerate(cells):
             name = names[cell.kind].format(cell.layer)
-            put = _putting(cell, cache[name], heads=case.subject.anatomy.heads)
+            put = _putting(cell, cache[name], heads=heads_of(case.subject.anatomy, cell.kind))
             logits = bridge.run_with_hooks(case.ids(case.corrupt), fwd_hooks=[(name, put)])
             yield {number: case.values(logits[:, -1])[0]}
 
@@ -101,12 +103,14 @@ def transformer_lens(case: Case) -> Contender:
 
 def _putting(cell: Exchange, donor: Tensor, *, heads: int) -> Callable[..., Tensor]:
     def put(activation: Tensor, hook: Any) -> Tensor:
-        changed = activation.clone()
+        changed = activation.clone(memory_format=torch.contiguous_format)
         if cell.head is None:
             changed[:, list(cell.recipient)] = donor[:, list(cell.donor)]
+        elif cell.kind is SiteKind.PATTERN:
+            changed[:, cell.head, list(cell.recipient)] = donor[:, cell.head, list(cell.donor)]
         else:
             by_head = changed.view(*changed.shape[:2], heads, -1)
-            by_head[:, list(cell.recipient), cell.head] = donor.view_as(by_head)[:, list(cell.donor), cell.head]
+            by_head[:, list(cell.recipient), cell.head] = donor.reshape_as(by_head)[:, list(cell.donor), cell.head]
         return changed
 
     return put
@@ -123,6 +127,7 @@ def nnsight(case: Case, *, batch: int) -> Contender:
         block = case.subject.anatomy.blocks[cell.layer]
         modules = {
             SiteKind.RESID_PRE: block.layer,
+            SiteKind.RESID_POST: block.layer,
             SiteKind.Z: block.out_proj,
             SiteKind.ATTN_OUT: block.attn_add,
             SiteKind.MLP_OUT: block.mlp_add,
@@ -155,7 +160,10 @@ def nnsight(case: Case, *, batch: int) -> Contender:
 
 def _when(cell: Exchange) -> tuple[int, int]:
     """When the model runs the cell's module."""
-    return cell.layer, (SiteKind.RESID_PRE, SiteKind.Z, SiteKind.ATTN_OUT, SiteKind.MLP_OUT).index(cell.kind)
+    return cell.layer, _ORDER.index(cell.kind)
+
+
+_ORDER = (SiteKind.RESID_PRE, SiteKind.Z, SiteKind.ATTN_OUT, SiteKind.MLP_OUT, SiteKind.RESID_POST)
 
 
 def _reads_input(cell: Exchange) -> bool:
@@ -177,6 +185,7 @@ def pyvene(case: Case, *, batch: int) -> Contender:
 
     components = {
         SiteKind.RESID_PRE: "block_input",
+        SiteKind.RESID_POST: "block_output",
         SiteKind.ATTN_OUT: "attention_output",
         SiteKind.MLP_OUT: "mlp_output",
         SiteKind.Z: "head_attention_value_output",

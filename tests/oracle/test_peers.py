@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from audit_service.domain.labels import LabelTokens
-from audit_service.domain.sites import SiteKind
+from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from tests.oracle.jobs import Job, write
 from tests.workers.engine.models import tiny
 from tests.workers.engine.words import tokenizer
 from workers.engine.donors import record
 from workers.engine.loading import Subject, load_subject
 from workers.engine.patching import patch
+from workers.engine.placing import heads_of
 from workers.engine.positions import Exchange
 
 ROOT = Path(__file__).parents[2]
@@ -32,9 +33,17 @@ UNLIKE: dict[str, set[str]] = {
 CLEAN, CORRUPT = (5, 17, 33, 8, 21, 60, 44, 9), (5, 17, 44, 9, 21, 61, 44, 9)
 LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
 Processes = dict[str, subprocess.Popen[str]]
-CellsOfJobs = dict[tuple[str, tuple[int, ...]], np.ndarray]
+CellsOfJobs = dict[tuple[str, tuple[int, ...]], dict[Exchange, np.float32]]
 """By model and donor prompt."""
-KINDS = (SiteKind.RESID_PRE, SiteKind.ATTN_OUT, SiteKind.MLP_OUT)
+OUTSIDE = frozenset({SiteKind.RESID_PRE, SiteKind.RESID_POST, SiteKind.ATTN_OUT, SiteKind.MLP_OUT, SiteKind.Z})
+OFFERED: dict[str, frozenset[SiteKind]] = {
+    "transformer_lens": frozenset(SiteKind) - {SiteKind.NEURONS, SiteKind.RESID_MID},
+    "nnsight": OUTSIDE,
+    "pyvene": OUTSIDE,
+}
+"""Sites that a peer has names for; the bridge's hook_resid_mid changes what the MLP reads, not what it adds to."""
+ODD = {("transformer_lens", "opt"): {SiteKind.PATTERN}}
+"""Where a peer stands alone against plain hooks, transformers' own attention weights and ours."""
 
 
 @pytest.fixture(scope="session")
@@ -67,9 +76,16 @@ def jobs(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> list[Job
 def _drawn(subject: Subject, length: int, *, share: float) -> list[Exchange]:
     """A random part of all cells."""
     layers, everywhere = range(subject.anatomy.layers), tuple(range(length))
-    single = [Exchange(kind, layer, None, (at,), (at,)) for kind in KINDS for layer in layers for at in everywhere]
-    heads = [(layer, head) for layer in layers for head in range(subject.anatomy.heads)]
-    cells = single + [Exchange(SiteKind.Z, layer, head, everywhere, everywhere) for layer, head in heads]
+    absent = {SiteKind.NEURONS, SiteKind.RESID_MID} if subject.anatomy.parallel else {SiteKind.NEURONS}
+    kinds = [kind for kind in SiteKind if kind not in absent | HEAD_KINDS]
+    cells = [Exchange(kind, layer, None, (at,), (at,)) for kind in kinds for layer in layers for at in everywhere]
+    cells += [
+        Exchange(kind, layer, head, everywhere, everywhere)
+        for kind in SiteKind
+        if kind in HEAD_KINDS
+        for layer in layers
+        for head in range(heads_of(subject.anatomy, kind))
+    ]
     rng = np.random.default_rng(len(cells))
     return [cell for cell in cells if rng.random() < share]
 
@@ -80,7 +96,8 @@ def ours(jobs: list[Job]) -> CellsOfJobs:
     for job in jobs:
         subject = load_subject(job.folder, device="cpu")
         recordings = record(subject, job.corrupt), record(subject, job.clean)
-        found[job.name, job.clean] = patch(subject, *recordings, job.cells, labels=job.labels)
+        cells = patch(subject, *recordings, job.cells, labels=job.labels)
+        found[job.name, job.clean] = dict(zip(job.cells, cells, strict=True))
     return found
 
 
@@ -89,8 +106,8 @@ def at_work(oracle: Path, jobs: list[Job], tmp_path_factory: pytest.TempPathFact
     """All peers side by side: what takes longest is importing them."""
     folder = tmp_path_factory.mktemp("answers")
     processes = {}
-    for peer, unlike in UNLIKE.items():
-        write(_known(jobs, unlike), folder / f"{peer}.json")
+    for peer in UNLIKE:
+        write(_asked(peer, jobs), folder / f"{peer}.json")
         processes[peer] = subprocess.Popen(
             [oracle, "-W", "ignore", "-m", "tests.oracle.jobs", peer, folder / f"{peer}.json"],
             cwd=ROOT,
@@ -107,19 +124,26 @@ def at_work(oracle: Path, jobs: list[Job], tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize("peer", UNLIKE)
 def test_every_cell_equals_the_peers(
     peer: str,
-    at_work: dict[str, subprocess.Popen[str]],
+    at_work: Processes,
     jobs: list[Job],
-    ours: dict[tuple[str, tuple[int, ...]], np.ndarray],
+    ours: CellsOfJobs,
 ) -> None:
     answers, problems = at_work[peer].communicate(timeout=300)
     assert at_work[peer].returncode == 0, problems[-3000:]
-    for job, answer in zip(_known(jobs, UNLIKE[peer]), json.loads(answers.splitlines()[-1]), strict=True):
-        cells = ours[job.name, job.clean]
+    for job, answer in zip(_asked(peer, jobs), json.loads(answers.splitlines()[-1]), strict=True):
+        cells = np.array([ours[job.name, job.clean][cell] for cell in job.cells])
         deviation = np.abs(cells - np.array(answer))
         worst = int(deviation.argmax())
         assert deviation.max() < TOLERANCE, f"{job.name}: {job.cells[worst]} by {deviation[worst]:.2g}"
         assert np.ptp(cells) > 0.02
 
 
-def _known(jobs: list[Job], unlike: set[str]) -> list[Job]:
-    return [job for job in jobs if job.name not in unlike]
+def _asked(peer: str, jobs: list[Job]) -> list[Job]:
+    """The jobs of models that the peer knows, with the cells that it has names for."""
+    return [
+        job._replace(
+            cells=[cell for cell in job.cells if cell.kind in OFFERED[peer] - ODD.get((peer, job.name), set())]
+        )
+        for job in jobs
+        if job.name not in UNLIKE[peer]
+    ]
