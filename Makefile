@@ -54,7 +54,7 @@ format: $(READY) ## Format the code and sort its imports
 setup: $(READY) ## Make the environment .venv (the other commands do it when it is needed)
 
 lock: $(UV) ## Write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer versions
-	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --extra worker --extra report --extra frames --extra mlflow --extra dev \
+	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --extra worker --extra quantized --extra report --extra frames --extra mlflow --extra dev \
 		--no-header --no-annotate $(if $(UPGRADE),--upgrade) --quiet --output-file requirements.lock
 	grep -vE '$(CUDA)' requirements.lock > build/requirements.lock && mv build/requirements.lock requirements.lock
 

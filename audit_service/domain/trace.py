@@ -28,6 +28,7 @@ class Measured(Frozen):
 
     device: str
     dtype: str
+    """The number format that was computed in, and how the weights were packed where they were in fewer bits."""
     torch: str
     transformers: str
     threads: int

@@ -1,6 +1,6 @@
 """Where the parts of a loaded Hugging Face transformer are."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -20,6 +20,9 @@ class Block:
     mlp_in: nn.Module
     mlp_out: nn.Module
     mlp_add: nn.Module
+    _: KW_ONLY
+    multiplier: float = 1.0
+    """What the outputs of attention and MLP are multiplied with as they are added to the residual stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Anatomy:
     """Factor of the logits, before any cap."""
     parallel: bool
     """Attention and MLP read the same input, so there is no residual stream between them."""
+    gated: bool
+    """Something stands between attention and z, so z is not pattern times values."""
 
     @property
     def layers(self) -> int:
@@ -78,6 +83,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
         logit_softcap=None if classifies else getattr(config, "final_logit_softcapping", None),
         logit_scale=1.0 if classifies else _logit_scale(config),
         parallel=names.parallel or _is_parallel(config),
+        gated=names.gated,
     )
 
 
@@ -99,9 +105,10 @@ def _context(config: PreTrainedConfig) -> int | None:
 
 
 def _logit_scale(config: PreTrainedConfig) -> float:
-    """Cohere multiplies its logits by logit_scale, Granite divides them by logits_scaling."""
-    scale = getattr(config, "logit_scale", None)  # MPT and others know the name, but have no number there
-    return float(scale or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+    """Cohere multiplies its logits by logit_scale, Granite divides them by logits_scaling, HyperCLOVA X multiplies."""
+    scale = float(getattr(config, "logit_scale", None) or 1.0)  # MPT and others know the name, but have no number there
+    scaling = float(getattr(config, "logits_scaling", None) or 1.0)
+    return scale * scaling if config.model_type == "hyperclovax" else scale / scaling
 
 
 def _is_parallel(config: PreTrainedConfig) -> bool:
@@ -111,7 +118,8 @@ def _is_parallel(config: PreTrainedConfig) -> bool:
 
 def _block(layer: nn.Module, names: Names) -> Block:
     parts = (names.attention, names.out_proj, names.attn_add, names.mlp_in, names.mlp_out, names.mlp_add)
-    return Block(layer, *(layer.get_submodule(part) for part in parts))
+    multiplier = getattr(layer, "residual_multiplier", getattr(layer, "residual_scale", 1.0))
+    return Block(layer, *(layer.get_submodule(part) for part in parts), multiplier=float(multiplier))
 
 
 def _refuse_variants(model: PreTrainedModel, names: Names, *, classifies: bool) -> None:
@@ -128,7 +136,6 @@ def _refuse_variants(model: PreTrainedModel, names: Names, *, classifies: bool) 
         "apply_residual_connection_post_layernorm": bool(
             getattr(config, "apply_residual_connection_post_layernorm", False)
         ),
-        "residual_multiplier": getattr(config, "residual_multiplier", 1.0) != 1.0,
         "no sequence classification head": not names.flow.causal and not classifies,
     }
     if present := [name for name, found in variants.items() if found]:

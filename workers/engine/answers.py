@@ -7,7 +7,7 @@ labels share is computed once. Labels of one token need no row but the prompt's 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,7 @@ from audit_service.domain.labels import LabelTokens, Tokens
 from audit_service.errors import InvalidModel
 from workers.engine.attention import Heads
 from workers.engine.donors import Recording, record_entry
-from workers.engine.entry import Entry, LayerCall, enter, join_positions, take_positions
+from workers.engine.entry import Entry, LayerCall, enter, join_positions, same_told, take_positions
 from workers.engine.flight import Flight, Group, Run, Tap
 from workers.engine.progress import StopCheck, never_stop
 from workers.engine.readout import decision_values
@@ -108,17 +108,13 @@ def _at(prompt: Tensor, row: Tokens) -> Tensor:
 def _require_same_prompt(call: LayerCall, long: LayerCall, prompt: Tensor) -> None:
     """Refuse position encodings that look at the length of the whole text."""
     same = torch.equal(call.mask, long.mask[: len(prompt), : len(prompt)]) and call.constant == long.constant
-    if not same or not all(_equal(v, take_positions(long.by_position[n], prompt)) for n, v in call.by_position.items()):
+    if not same or not all(
+        same_told(v, take_positions(long.by_position[n], prompt)) for n, v in call.by_position.items()
+    ):
         raise InvalidModel(
             "the model encodes the prompt's positions otherwise when a label stands behind it",
             remedy="declare labels of one token each, or use a shorter prompt",
         )
-
-
-def _equal(one: Any, other: Any) -> bool:  # noqa: ANN401 - tensors, possibly in tuples
-    if isinstance(one, tuple):
-        return all(_equal(a, b) for a, b in zip(one, other, strict=True))
-    return torch.equal(one, other)
 
 
 def answered(

@@ -36,6 +36,8 @@ class Heads(NamedTuple):
     value: Float[Tensor, "kv_head row value_width"]
     scaling: float
     softcap: float | None
+    sinks: Float[Tensor, " head"] | None = None
+    """A further score of each head that takes weight from all keys and reads nothing (attention sinks)."""
 
 
 Attend = Callable[[Heads], Float[Tensor, "row head value_width"]]
@@ -51,6 +53,7 @@ def _attention_function(
     *,
     scaling: float | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     dropout: float = 0.0,
     **more: Any,  # noqa: ANN401 - each family passes its own
 ) -> tuple[Tensor, None]:
@@ -61,7 +64,7 @@ def _attention_function(
             remedy="use a model of a supported family",
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return _attend.get()(Heads(query[0], key[0], value[0], scale, softcap))[None], None
+    return _attend.get()(Heads(query[0], key[0], value[0], scale, softcap, s_aux))[None], None
 
 
 AttentionInterface.register(NAME, _attention_function)
@@ -139,7 +142,10 @@ def _attend_queries(
     query = query.permute(0, 2, 1, 3, 4).contiguous().view(kv_heads, members * repeat * asked, -1)
     own_scores = query.view(kv_heads * members, repeat * asked, -1) @ key.transpose(1, 2)
     scores = torch.cat((query @ prefix.key.transpose(1, 2), own_scores.view(kv_heads, -1, key.shape[1])), dim=-1)
-    weights = weights_of(scores.view(kv_heads, members * repeat, asked, -1), heads, mask)
+    sinks = None
+    if heads.sinks is not None:
+        sinks = heads.sinks.view(kv_heads, 1, repeat).expand(-1, members, -1).reshape(kv_heads, members * repeat)
+    weights = weights_of(scores.view(kv_heads, members * repeat, asked, -1), heads, mask, sinks=sinks)
 
     before = prefix.key.shape[1]
     weights = weights.view(kv_heads, members * repeat * asked, -1)
@@ -150,11 +156,22 @@ def _attend_queries(
 
 
 def weights_of(
-    scores: Float[Tensor, "*more query key"], heads: Heads, mask: Bool[Tensor, "query key"]
+    scores: Float[Tensor, "*more query key"],
+    heads: Heads,
+    mask: Bool[Tensor, "query key"],
+    *,
+    sinks: Float[Tensor, "*more"] | None,
 ) -> Float[Tensor, "*more query key"]:
-    """Attention pattern from the products of queries and keys, as these heads make it; overwrites the products."""
+    """Attention pattern from the products of queries and keys, as these heads make it; overwrites the products.
+
+    ``sinks`` are the heads' own, in the order of the products; with them a pattern's row sums to less than 1.
+    """
     scores.mul_(heads.scaling)
     if heads.softcap is not None:
         scores = torch.tanh(scores / heads.softcap) * heads.softcap
     scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
-    return torch.softmax(scores, dim=-1, dtype=torch.float32).to(heads.value.dtype)
+    if sinks is None:
+        return torch.softmax(scores, dim=-1, dtype=torch.float32).to(heads.value.dtype)
+    beside = sinks.to(scores)[..., None, None].expand(*scores.shape[:-1], 1)
+    both = torch.softmax(torch.cat((scores, beside), dim=-1), dim=-1, dtype=torch.float32)
+    return both[..., :-1].to(heads.value.dtype)

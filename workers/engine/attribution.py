@@ -18,11 +18,10 @@ from torch import Tensor
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidTrace
-from workers.engine.attention import weights_of
 from workers.engine.donors import Recording
 from workers.engine.flight import Stage
 from workers.engine.gradients import KEPT, Gradients, dropped_gradients, gradients, path_gradient
-from workers.engine.heads import INSIDE, pattern_rows, require_counterpart
+from workers.engine.heads import INSIDE, head_weights, pattern_rows, require_counterpart
 from workers.engine.placing import check, kept_of, layer_of, stage_of
 from workers.engine.positions import Exchange
 from workers.engine.subject import Subject
@@ -74,9 +73,19 @@ def _check(
             "estimates are made for labels of one token each",
             remedy="declare such labels, or patch all sites exactly",
         )
+    if subject.packing is not None:
+        raise InvalidTrace(
+            f"no gradient goes through weights in {subject.packing}",
+            remedy="patch all sites exactly, without screening",
+        )
     for exchange in exchanges:
         check(subject.anatomy, exchange)
         require_counterpart(exchange, recipient, donor)
+        if exchange.kind in INSIDE and subject.anatomy.gated:
+            raise InvalidTrace(
+                f"no estimate is made for {exchange.name}: {subject.anatomy.family} gates or norms what its heads read",
+                remedy="patch it exactly, or screen z",
+            )
         if not exchange.is_whole or (exchange.kind not in INSIDE and stage_of(exchange) not in KEPT):
             raise InvalidTrace(
                 f"no estimate is made for {exchange.name}, or for parts of an activation",
@@ -161,12 +170,12 @@ def _changes_of_z(
             value[to] = others.value[number, by]
         rows = rows.to(own.device)
         for head in range(number * repeat, (number + 1) * repeat):
-            weights = weights_of(mine.query[head, rows] @ key.T, mine, mask[rows])
+            weights = head_weights(mine, head, mine.query[head, rows] @ key.T, mask[rows])
             yield head, rows, weights @ value - own[rows, head]
         return
     shared = number // repeat
     if exchange.kind is SiteKind.Q:
-        weights = weights_of(others.query[number, by] @ mine.key[shared].T, mine, mask[to])
+        weights = head_weights(mine, number, others.query[number, by] @ mine.key[shared].T, mask[to])
     else:
         weights = pattern_rows(donor, layer, number, by)
     yield number, to, weights @ mine.value[shared] - own[to, number]

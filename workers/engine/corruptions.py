@@ -9,14 +9,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+from accelerate.utils import align_module_device
+from jaxtyping import Float
 from torch import Tensor
 
 from audit_service.errors import InvalidTrace
 from workers.engine.donors import Recording, record_entry
-from workers.engine.entry import enter
+from workers.engine.entry import embed, enter
 from workers.engine.progress import StopCheck, never_stop
 from workers.engine.subject import Subject
 
+SAMPLED = 1024
+"""Tokens from which is seen how embeddings enter the residual stream."""
+LIKENESS = 0.02
+"""Share by which rounding may make embeddings differ from multiples of the table's rows."""
 SIGMAS = 3.0
 """Standard deviations of the embeddings; Meng et al. 2022 (ROME), section 2.1."""
 
@@ -50,7 +56,7 @@ def averaged(
     subject: Subject, ids: Sequence[int], positions: Sequence[int], *, should_stop: StopCheck = never_stop
 ) -> Recording:
     """Run a prompt with the mean of the vocabulary where some tokens are embedded; InvalidTrace as above."""
-    average = subject.embeddings.weight.float().mean(0) * _scale(subject)
+    average = _vocabulary(subject).mean(0)
     return _embedded(subject, ids, positions, lambda rows: average.to(rows).expand_as(rows), should_stop=should_stop)
 
 
@@ -76,12 +82,23 @@ def _embedded(
 
 def embedding_sd(subject: Subject) -> float:
     """Standard deviation of the token embeddings as they enter the residual stream."""
-    return _scale(subject) * float(subject.embeddings.weight.float().std())
+    return float(_vocabulary(subject).std())
 
 
-def _scale(subject: Subject) -> float:
-    """By which some families multiply the embeddings that enter the residual stream."""
-    return float(getattr(subject.embeddings, "scalar_embed_scale", 1.0))
+@torch.inference_mode()
+def _vocabulary(subject: Subject) -> Float[Tensor, "token width"]:
+    """The token embeddings as they enter the residual stream.
+
+    All of them, without what positions add, where the model only multiplies them; where it norms them as well, those of
+    some tokens, each a text of its own.
+    """
+    with align_module_device(subject.embeddings):
+        weight = subject.embeddings.weight.to(subject.device).float()
+    some = torch.linspace(0, len(weight) - 1, min(len(weight), SAMPLED)).long()
+    entered, own = embed(subject, some.tolist()).float(), weight[some.to(weight.device)]
+    moved, along = entered - entered[0], own - own[0]
+    factor = (moved * along).sum() / (along * along).sum()
+    return factor * weight if (moved - factor * along).norm() <= LIKENESS * moved.norm() else entered
 
 
 def zeroed(recording: Recording) -> Recording:
@@ -133,4 +150,4 @@ def _blend(recordings: Sequence[Recording], blend: Callable[[list[Tensor], int],
     ]
     entry = replace(first.entry, hidden=blend([recording.entry.hidden for recording in recordings], 0))
     names = ("z", "attn_out", "mlp_out", "neurons")
-    return Recording(entry, layers("resid"), heads, *(layers(name) for name in names))
+    return Recording(entry, layers("resid"), heads, *(layers(name) for name in names), blended=True)

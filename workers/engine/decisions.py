@@ -14,7 +14,7 @@ from torch import Tensor
 from audit_service.domain.labels import LabelTokens
 from workers.engine.answers import AnsweredEntry, answered, answered_entries, gather, tails
 from workers.engine.donors import Recording, record
-from workers.engine.entry import check_prompt, enter
+from workers.engine.entry import check_prompt, enter, same_beginning
 from workers.engine.families import Flow
 from workers.engine.flight import Flight, Group, Run
 from workers.engine.memory import in_halves, rows_at_once
@@ -153,6 +153,8 @@ def _groups(subject: Subject, base: Recording, flown: Sequence[_Continuation], l
     groups = []
     for (shared, _), members in groupby(flown, key=lambda c: (c.shared, len(c.ids))):
         [entries] = zip(*(answered_entries(subject, enter(subject, c.ids), labels) for c in members), strict=True)
-        runs = tuple(Run(0, entry.hidden[shared:], ()) for entry, _ in entries)
-        groups.append(Group(entries[0].entry, shared, base.prefixes(shared), runs, tails=len(entries[0].rows)))
+        (entry, rows), *_ = entries
+        start = shared if same_beginning(base.entry, entry, shared) else 0
+        runs = tuple(Run(0, entry.hidden[start:], ()) for entry, _ in entries)
+        groups.append(Group(entry, start, base.prefixes(start), runs, tails=len(rows)))
     return groups

@@ -26,10 +26,15 @@ def measured(subject: Subject, controls: tuple[Control, ...]) -> Measured:
     cuda = subject.device.type == "cuda"
     return Measured(
         device=torch.cuda.get_device_name(subject.device) if cuda else "cpu",
-        dtype=str(subject.dtype).removeprefix("torch."),
+        dtype=_format(subject),
         torch=torch.__version__,
         transformers=transformers.__version__,
         threads=torch.get_num_threads(),
         attention=NAME,
         controls=controls,
     )
+
+
+def _format(subject: Subject) -> str:
+    computed = str(subject.dtype).removeprefix("torch.")
+    return computed if subject.packing is None else f"{computed}, weights in {subject.packing}"

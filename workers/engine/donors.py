@@ -1,7 +1,7 @@
 """Recordings of unpatched prompts: what a patched run takes from them instead of computing it again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workers.engine.attention import Heads, Prefix
-from workers.engine.entry import Entry, enter
+from workers.engine.entry import Entry, enter, same_beginning
 from workers.engine.flight import Edit, Flight, Group, Run, Stage, Tap
 from workers.engine.progress import StopCheck, never_stop
 from workers.engine.shelves import Account, Shelf
@@ -30,6 +30,9 @@ class Recording:
     mlp_out: Sequence[Float[Tensor, "position width"]]
     neurons: Sequence[Float[Tensor, "position neuron"]] = ()
     """Hidden activations of the MLPs, kept where asked for; without neurons where a mixture of experts has none."""
+    _: KW_ONLY
+    blended: bool = False
+    """No run of its own: zeros, or made from other recordings."""
 
     @property
     def length(self) -> int:
@@ -129,7 +132,12 @@ class _Again:
 
 
 def equal_rows(one: Recording, other: Recording) -> tuple[bool, ...]:
-    """Whether both prompts enter the layers with the same row, at each position that both have."""
+    """Whether both prompts enter the layers with the same row, at each position that both have.
+
+    None does where positions are encoded otherwise, or where one of the two is no run.
+    """
     shared = min(one.length, other.length)
+    if one.blended or other.blended or not same_beginning(one.entry, other.entry, shared):
+        return (False,) * shared
     same: list[bool] = (one.entry.hidden[:shared] == other.entry.hidden[:shared]).all(dim=1).tolist()
     return tuple(same)

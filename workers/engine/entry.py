@@ -49,6 +49,11 @@ def enter(subject: Subject, ids: Sequence[int]) -> Entry:
     return Entry(ids=tuple(ids), hidden=hidden[0], calls=calls)
 
 
+def embed(subject: Subject, tokens: Sequence[int]) -> Float[Tensor, "token width"]:
+    """What enters the first layer for texts of one token each."""
+    return _note(subject, [[token] for token in tokens])[0][:, 0]
+
+
 def layer_arguments(subject: Subject, ids: Sequence[int], *, batch: int) -> list[dict[str, Any]]:
     """What each layer is told beside the residual stream when ``batch`` runs of one prompt pass as a batch."""
     return _note(subject, [ids] * batch)[1]
@@ -90,6 +95,27 @@ def join_positions(values: Sequence[Any]) -> Any:  # noqa: ANN401 - tensors, pos
 def _position_axis(value: Tensor) -> int:
     """Axis 0 of a vector, otherwise axis 1 behind the batch axis."""
     return min(value.ndim - 1, 1)
+
+
+def same_told(one: Any, other: Any) -> bool:  # noqa: ANN401 - tensors, possibly in tuples
+    """Whether per-position tensors are equal."""
+    if isinstance(one, tuple):
+        return all(same_told(a, b) for a, b in zip(one, other, strict=True))
+    return torch.equal(one, other)
+
+
+def same_beginning(one: Entry, other: Entry, length: int) -> bool:
+    """Whether the layers are told the same of the first positions of both prompts.
+
+    Position encodings may look at the length of the whole text (LongRoPE), and then the same tokens give other keys.
+    """
+    first = torch.arange(length, device=one.hidden.device)
+    pairs = {(id(mine), id(theirs)): (mine, theirs) for mine, theirs in zip(one.calls, other.calls, strict=True)}
+    return all(
+        same_told(take_positions(value, first), take_positions(theirs.by_position[name], first))
+        for mine, theirs in pairs.values()
+        for name, value in mine.by_position.items()
+    )
 
 
 def check_prompt(subject: Subject, ids: Sequence[int], *, behind: int = 0) -> None:

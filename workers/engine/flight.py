@@ -386,9 +386,10 @@ class Flight:
         """Edit the stream between attention and MLP through what attention adds to it."""
         if self._acts(Stage.MID):
             stream = self._stream.to(added.device)
-            middle = stream + added
+            multiplier = self._subject.anatomy.blocks[self._layer].multiplier
+            middle = stream + multiplier * added
             self._apply(Stage.MID, middle)
-            added.copy_(middle - stream)
+            added.copy_((middle - stream) / multiplier)
 
     def _acts(self, stage: Stage) -> bool:
         """Whether any run is edited there in this layer."""

@@ -121,7 +121,9 @@ def _replaced(subject: Subject, stage: Stage, layer: int, value: Tensor) -> Iter
     def put_in(_: nn.Module, arguments: Arguments) -> Arguments:
         return (value.view_as(arguments[0]), *arguments[1:])
 
-    def put_out(_: nn.Module, __: Arguments, output: Tensor) -> Tensor:
+    def put_out(_: nn.Module, __: Arguments, output: Tensor | Arguments) -> Tensor | Arguments:
+        if isinstance(output, tuple):
+            return (value.view_as(output[0]), *output[1:])
         return value.view_as(output)
 
     if stage in {Stage.RESID, Stage.Z}:
@@ -161,5 +163,5 @@ def _input(kept: list[Tensor]) -> Callable[[nn.Module, Arguments], None]:
     return lambda _, arguments: kept.append(arguments[0])
 
 
-def _output(kept: list[Tensor]) -> Callable[[nn.Module, Arguments, Tensor], None]:
-    return lambda _, __, output: kept.append(output)
+def _output(kept: list[Tensor]) -> Callable[[nn.Module, Arguments, Tensor | Arguments], None]:
+    return lambda _, __, output: kept.append(output[0] if isinstance(output, tuple) else output)

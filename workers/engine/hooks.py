@@ -29,10 +29,11 @@ def on_input(module: nn.Module, act: RowsFunction) -> Iterator[None]:
 
 @contextmanager
 def on_output(module: nn.Module, act: RowsFunction) -> Iterator[None]:
-    """Let ``act`` see, and change in place, the module's output."""
+    """Let ``act`` see, and change in place, the module's output, or the first of its outputs."""
 
-    def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
-        act(output.view(-1, output.shape[-1]))
+    def hook(_: nn.Module, __: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        rows = output[0] if isinstance(output, tuple) else output
+        act(rows.view(-1, rows.shape[-1]))
 
     handle = module.register_forward_hook(hook)
     try:
@@ -65,9 +66,10 @@ def narrowed(first: nn.Module, last: nn.Module, rows: Int[Tensor, " kept"]) -> I
         total = arguments[0].shape[-2]
         return (arguments[0].index_select(-2, rows.to(arguments[0].device)), *arguments[1:])
 
-    def widen(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor:
-        wide = output.new_zeros(*output.shape[:-2], total, output.shape[-1])
-        return wide.index_copy_(-2, rows.to(output.device), output)
+    def widen(_: nn.Module, __: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+        if isinstance(output, tuple):
+            return (_wide(output[0], rows, total), *output[1:])
+        return _wide(output, rows, total)
 
     handles = [first.register_forward_pre_hook(narrow), last.register_forward_hook(widen)]
     try:
@@ -75,3 +77,8 @@ def narrowed(first: nn.Module, last: nn.Module, rows: Int[Tensor, " kept"]) -> I
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _wide(output: Tensor, rows: Int[Tensor, " kept"], total: int) -> Tensor:
+    wide = output.new_zeros(*output.shape[:-2], total, output.shape[-1])
+    return wide.index_copy_(-2, rows.to(output.device), output)

@@ -20,6 +20,7 @@ from transformers import (
 from audit_service.errors import InvalidModel
 from workers.engine.anatomy import anatomy_of
 from workers.engine.families import family_names
+from workers.engine.quantization import require_exact
 from workers.engine.selfcheck import prove
 from workers.engine.subject import DTYPES, Subject
 
@@ -60,16 +61,22 @@ def load_subject(path: str | Path, *, dtype: str = "float32", device: str = "aut
     """Load model and tokenizer from a local folder, in evaluation mode, and compare it with its own plain forward.
 
     dtype is "float32", "bfloat16" or "float16"; device is "auto" (CUDA if present), a torch device name, or "spread":
-    layer by layer over all GPUs, then the processor's memory. Raises InvalidModel for anything that is no safe,
-    complete, proven model, ControlFailed where the engine and the plain forward disagree, naming the remedy.
+    layer by layer over all GPUs, then the processor's memory. Weights that are packed in 8 or 4 bits stay so.
+
+    Raises InvalidModel for anything that is no safe, complete, proven model, ControlFailed where the engine and the
+    plain forward disagree, naming the remedy.
     """
     folder = Path(path)
-    _, architecture = _checked_config(folder)
+    config, architecture = _checked_config(folder)
     if dtype not in DTYPES:
         raise InvalidModel(f"dtype {dtype!r} is unknown", remedy=f"use one of {', '.join(DTYPES)}")
-    place = _device(device)
-    model = _complete_model(folder, architecture, DTYPES[dtype], place)
-    if isinstance(place, torch.device):
+    place, packed = _device(device), getattr(config, "quantization_config", None)
+    if packed is not None and isinstance(place, torch.device):
+        require_exact(folder.name, packed, place.type)
+    # Packed weights cannot be moved once they are loaded.
+    at_once = {"": place} if packed is not None else None
+    model = _complete_model(folder, architecture, DTYPES[dtype], "auto" if place == SPREAD else at_once)
+    if isinstance(place, torch.device) and packed is None:
         cast("nn.Module", model).to(place)  # transformers wraps its own, which then looks unbound to mypy
     subject = subject_of(model, load_tokenizer(folder))
     prove(subject)
@@ -80,13 +87,13 @@ def _kind(architecture: str) -> Any:  # noqa: ANN401 - transformers does not typ
     return AutoModelForSequenceClassification if architecture.endswith(CLASSIFIER) else AutoModelForCausalLM
 
 
-def _complete_model(folder: Path, architecture: str, dtype: torch.dtype, place: torch.device | str) -> PreTrainedModel:
+def _complete_model(folder: Path, architecture: str, dtype: torch.dtype, device_map: object) -> PreTrainedModel:
     """The model with every weight from its files; transformers alone would fill gaps with random numbers."""
     try:
         loaded: Any = _kind(architecture).from_pretrained(
             folder,
             dtype=dtype,
-            device_map="auto" if place == SPREAD else None,
+            device_map=device_map,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
@@ -154,11 +161,8 @@ def _checked_config(folder: Path) -> tuple[PreTrainedConfig, str]:
             f"{architecture} is neither a causal language model nor a sequence classifier",
             remedy=f"register a model of a class that ends in {' or '.join(heads)}",
         )
-    if quantized := raw.get("quantization_config"):
-        raise InvalidModel(
-            f"{folder.name} is quantized ({quantized.get('quant_method', 'unknown method')}): not supported",
-            remedy="save its weights in float32, bfloat16 or float16, and audit that model",
-        )
+    if packed := raw.get("quantization_config"):
+        require_exact(folder.name, packed, None)
     config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return config, architecture
 

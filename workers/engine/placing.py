@@ -122,7 +122,7 @@ def place(
     Where the model looks ahead they can before the first difference too. Raises InvalidTrace for a site that the
     model does not have.
     """
-    if len(exchanges) > 1:
+    if len(exchanges) > 1 or donor.blended:
         exchanges = [_in_its_place(exchange) for exchange in exchanges]
     for exchange in exchanges:
         check(anatomy, exchange)
@@ -157,9 +157,16 @@ def place(
 def _changed_behind_attention(
     anatomy: Anatomy, acting: Sequence[tuple[Exchange, Moves]], layer: int
 ) -> tuple[int, ...]:
-    """The positions that are changed in a layer if all its exchanges stand behind its attention, or none."""
+    """The positions that are changed in a layer if all its exchanges stand behind its attention, or none.
+
+    None either where something stands between attention and z: a row's recorded z would pass it a second time.
+    """
     there = [(exchange, moved) for exchange, moved in acting if layer_of(exchange) == layer]
-    if not anatomy.flow.packs or any(stage_of(exchange) not in BEHIND_ATTENTION for exchange, _ in there):
+    if (
+        not anatomy.flow.packs
+        or anatomy.gated
+        or any(stage_of(exchange) not in BEHIND_ATTENTION for exchange, _ in there)
+    ):
         return ()
     return tuple(sorted({to for _, moved in there for to, _ in moved}))
 
@@ -241,7 +248,10 @@ def stage_of(exchange: Exchange) -> Stage:
 
 
 def _in_its_place(exchange: Exchange) -> Exchange:
-    """Among others the middle of the stream is exchanged there and not behind the layer, where it would undo them."""
+    """The middle of the stream, exchanged there and not behind the layer.
+
+    There it would undo what is exchanged beside it, and a donor that is no run holds no row that its middle leads to.
+    """
     return exchange._replace(value=donors_own) if _is_whole_middle(exchange) else exchange
 
 
@@ -281,7 +291,7 @@ def _values(anatomy: Anatomy, exchange: Exchange, by: list[int], donor: Recordin
     """The donor's activation of a site at some of its positions."""
     stage, layer, head = stage_of(exchange), layer_of(exchange), exchange.head
     if stage is Stage.MID:
-        return donor.resid[layer][by] + donor.attn_out[layer][by]
+        return donor.resid[layer][by] + anatomy.blocks[layer].multiplier * donor.attn_out[layer][by]
     if head is None:
         return kept_of(donor, stage)[layer][by]
     if stage is Stage.PATTERN:

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workers.engine.anatomy import Anatomy
+from workers.engine.quantization import packing
 from workers.engine.shelves import Memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -38,3 +39,8 @@ class Subject:
     @property
     def dtype(self) -> torch.dtype:
         return self.model.dtype
+
+    @property
+    def packing(self) -> str | None:
+        """How the weights are packed in fewer bits; None where they are not."""
+        return packing(self.model.config)

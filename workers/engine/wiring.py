@@ -152,7 +152,7 @@ class Wiring:
         from_z = weight if type(block.out_proj).__name__ == "Conv1D" else weight.T
         outputs = torch.einsum("rhpw,hwd->rhpd", z, from_z.view(self.graph.heads, z.shape[-1], -1))
         bias = getattr(block.out_proj, "bias", None)
-        return outputs if bias is None else outputs + bias / self.graph.heads
+        return block.multiplier * (outputs if bias is None else outputs + bias / self.graph.heads)
 
     def _attended(self, found: Heads, layer: int, runs: int, length: int) -> Float[Tensor, "run head position width"]:
         """Attention with each head's queries, keys and values taken from the copy of the stream that it hears."""
@@ -162,7 +162,8 @@ class Wiring:
         key = torch.stack([found.key[h].view(shape)[:, heads + h] for h in range(kv_heads)], dim=1)
         value = torch.stack([found.value[h].view(shape)[:, heads + kv_heads + h] for h in range(kv_heads)], dim=1)
         key, value = (part.repeat_interleave(heads // kv_heads, dim=1) for part in (key, value))
-        return weights_of(query @ key.transpose(2, 3), found, self._entry.calls[layer].mask) @ value
+        sinks = None if found.sinks is None else found.sinks.expand(runs, -1)
+        return weights_of(query @ key.transpose(2, 3), found, self._entry.calls[layer].mask, sinks=sinks) @ value
 
     def _mlp(
         self, layer: int, block: Block, streams: Float[Tensor, "run one position width"]
@@ -173,7 +174,7 @@ class Wiring:
             stack.enter_context(_silenced(block))
             stack.enter_context(on_output(block.mlp_add, lambda rows: outputs.append(rows.clone())))
             self._call(layer, block, streams, whole=True)
-        return outputs[0].view_as(streams)
+        return block.multiplier * outputs[0].view_as(streams)
 
     def _call(
         self, layer: int, block: Block, streams: Float[Tensor, "run reader position width"], *, whole: bool = False
@@ -316,8 +317,13 @@ def _require_parts_that_add_up(subject: Subject) -> None:
             f"the heads of a {subject.anatomy.family} model cannot each be given a stream of its own",
             remedy="use a decoder that attends through transformers' AttentionInterface, or patch sites",
         )
-    if any(block.attn_add is not block.out_proj for block in subject.anatomy.blocks):
+    if subject.packing is not None:
         raise InvalidTrace(
-            f"the heads of a {subject.anatomy.family} model are normalised together, so no edge carries one alone",
+            f"weights in {subject.packing} cannot be taken apart head by head",
+            remedy="use the model's weights in a floating-point format, or patch sites",
+        )
+    if subject.anatomy.gated or any(block.attn_add is not block.out_proj for block in subject.anatomy.blocks):
+        raise InvalidTrace(
+            f"a {subject.anatomy.family} model gates its heads or norms them together, so no edge carries one alone",
             remedy="patch z, attn_out or paths instead of edges",
         )

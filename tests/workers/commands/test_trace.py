@@ -74,20 +74,23 @@ def test_every_cell_of_a_tiny_model_equals_plain_hooks(folder: Path, tmp_path: P
     _assert_cells_equal_plain_hooks(folder, found, cells, denoise=direction is Direction.DENOISE)
 
 
-@pytest.mark.parametrize("direction", Direction)
-def test_cells_of_the_real_model_equal_plain_hooks(demo_model: Path, tmp_path: Path, direction: Direction) -> None:
-    """A sample of cells over all layers and positions; whole effects are tenths of a nat here."""
-    found = _trace(
-        demo_model,
-        tmp_path / "effects.npz",
-        clean="The bank reviews the loan that Emily wants. Approve? Answer:",
-        corrupt="The bank reviews the loan that James wants. Approve? Answer:",
-        direction=direction,
-    )
+def test_cells_of_the_real_model_equal_plain_hooks(demo_model: Path, tmp_path: Path) -> None:
+    """Cells drawn over all layers and positions, both ways; whole effects are tenths of a nat here."""
+    clean, corrupt = (f"The bank reviews the loan that {name} wants. Approve? Answer:" for name in ("Emily", "James"))
     rng = np.random.default_rng(0)
-    kinds = (SiteKind.RESID_PRE, SiteKind.ATTN_OUT, SiteKind.MLP_OUT, SiteKind.Z)
-    cells = [(kind, *(int(rng.integers(size)) for size in found[kind].shape)) for kind in kinds for _ in range(6)]
-    _assert_cells_equal_plain_hooks(demo_model, found, cells, denoise=direction is Direction.DENOISE)
+    tokens = [(kind, *rng.integers((0, 6), (29, 14))) for kind in ("resid_pre", "attn_out", "mlp_out") for _ in "ab"]
+    heads = rng.integers((0, 0), (30, 9), size=(4, 2))
+    names = [f"{kind}.L{layer}.t{at}" for kind, layer, at in tokens]
+    names += [f"z.L{layer}.{head}.all" for layer, head in heads]
+    found = _trace(demo_model, tmp_path / "a.npz", clean=clean, corrupt=corrupt, direction="both", at=names)
+    everywhere = tuple(range(len(found["clean_tokens"])))
+    cells = [Exchange(SiteKind(kind), int(layer), None, (int(at),), (int(at),)) for kind, layer, at in tokens]
+    cells += [Exchange(SiteKind.Z, int(layer), int(head), everywhere, everywhere) for layer, head in heads]
+    subject = load_subject(demo_model, device="cpu")
+    sides = found["clean_tokens"].tolist(), found["corrupt_tokens"].tolist()
+    for way, (donor, recipient) in (("denoise", sides), ("noise", sides[::-1])):
+        expected = [naive.patched_decision(subject, recipient, donor, cell, _labels(subject)) for cell in cells]
+        np.testing.assert_allclose(found[f"{way}.cells"], expected, atol=1e-4, rtol=0)
     assert abs(found["clean"] - found["corrupt"]) > 0.01
 
 

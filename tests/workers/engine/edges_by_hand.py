@@ -20,7 +20,7 @@ def outputs(subject: Subject, ids: Sequence[int]) -> Outputs:
     for layer in range(subject.anatomy.layers):
         for head in range(subject.anatomy.heads):
             found[f"a{layer}.h{head}"] = _projected(subject, layer, head, _read(subject, ids, SiteKind.Z, layer, head))
-        found[f"m{layer}"] = _read(subject, ids, SiteKind.MLP_OUT, layer)
+        found[f"m{layer}"] = naive.multiplier_of(subject) * _read(subject, ids, SiteKind.MLP_OUT, layer)
     return found
 
 
@@ -54,7 +54,8 @@ def decision(
             stream = stream + _bias(subject, layer)
         values = {SiteKind.RESID_PRE: stream, SiteKind.ATTN_OUT: silent}
         alone = [(_at(kind, layer, None, ids), value) for kind, value in values.items()]
-        now[f"m{layer}"] = naive.activation(subject, ids, _at(SiteKind.MLP_OUT, layer, None, ids), alone)
+        mlp = naive.activation(subject, ids, _at(SiteKind.MLP_OUT, layer, None, ids), alone)
+        now[f"m{layer}"] = naive.multiplier_of(subject) * mlp
         bias = bias + _bias(subject, layer)
     last = (_at(SiteKind.RESID_POST, anatomy.layers - 1, None, ids), heard("answer", list(now)))
     return naive.decision(naive.logits(subject, ids, [last]), *labels)
@@ -74,9 +75,9 @@ def _projected(subject: Subject, layer: int, head: int, z: Tensor) -> Tensor:
     project = subject.anatomy.blocks[layer].out_proj
     whole = z.new_zeros(len(z), subject.anatomy.heads * z.shape[-1])
     whole[:, head * z.shape[-1] : (head + 1) * z.shape[-1]] = z
-    return (project(whole) - project(torch.zeros_like(whole))).detach()
+    return naive.multiplier_of(subject) * (project(whole) - project(torch.zeros_like(whole))).detach()
 
 
 def _bias(subject: Subject, layer: int) -> Tensor:
     bias = getattr(subject.anatomy.blocks[layer].out_proj, "bias", None)
-    return torch.zeros(1) if bias is None else bias.detach()
+    return torch.zeros(1) if bias is None else naive.multiplier_of(subject) * bias.detach()

@@ -56,6 +56,26 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
 """Decoders whose runs can be packed: name → (model_type, options)."""
 _KV: dict[str, object] = {"num_key_value_heads": 2}
 _EXPERTS: dict[str, object] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+_LATENT: dict[str, object] = {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 6,
+}
+"""Multi-head latent attention: values narrower than keys."""
+_ROUTED: dict[str, object] = {
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "first_k_dense_replace": 1,
+    "moe_intermediate_size": 24,
+    "n_group": 1,
+    "topk_group": 1,
+}
+_LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [1.5, 2.0, 4.0, 8.0]}
+"""Positions are encoded otherwise in texts of more than the original length."""
 MORE: dict[str, tuple[str, dict[str, object]]] = {
     "apertus": ("apertus", GROUPED),
     "arcee": ("arcee", GROUPED),
@@ -86,10 +106,51 @@ MORE: dict[str, tuple[str, dict[str, object]]] = {
     "nemotron": ("nemotron", GROUPED),
     "olmo3-sliding": ("olmo3", {**_KV, "sliding_window": 4}),
     "olmoe": ("olmoe", {**_KV, "num_experts": 4, "num_experts_per_tok": 2}),
+    "phi3-longrope": ("phi3", {**_KV, "original_max_position_embeddings": 7, "rope_scaling": _LONG}),
     "persimmon": ("persimmon", {}),
     "phimoe": ("phimoe", {**_KV, "num_local_experts": 4}),
     "qwen2_moe": ("qwen2_moe", {**_KV, **_EXPERTS, "shared_expert_intermediate_size": 24}),
     "seed_oss": ("seed_oss", GROUPED),
+    "afmoe": ("afmoe", {**GROUPED, **_EXPERTS, "num_dense_layers": 1, "sliding_window": 4}),
+    "aria_text": ("aria_text", {**GROUPED, "moe_num_experts": 4, "moe_topk": 2, "moe_num_shared_experts": 1}),
+    "axk1": ("axk1", {**_LATENT, **_ROUTED}),
+    "bitnet": ("bitnet", GROUPED),
+    "cohere2_moe": ("cohere2_moe", {**_KV, **_EXPERTS, "sliding_window": 4, "logit_scale": 0.5}),
+    "ctrl": ("ctrl", {"dff": 48}),
+    "dbrx": (
+        "dbrx",
+        {
+            "d_model": 32,
+            "n_heads": 4,
+            "n_layers": 3,
+            "max_seq_len": 64,
+            "attn_config": {"kv_n_heads": 2, "clip_qkv": 0.8, "rope_theta": 10000.0},
+            "ffn_config": {"ffn_hidden_size": 24, "moe_top_k": 2, "hidden_size": 32},
+        },
+    ),
+    "deepseek_v2": ("deepseek_v2", {**_LATENT, **_ROUTED, "topk_method": "greedy"}),
+    "deepseek_v3": ("deepseek_v3", {**_LATENT, **_ROUTED}),
+    "ernie4_5_moe": (
+        "ernie4_5_moe",
+        {**_KV, "moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 24, "moe_num_shared_experts": 1},
+    ),
+    "flint-sinks": ("flint", {**GROUPED, **_EXPERTS, "sliding_window": 4}),
+    "glm4_moe": ("glm4_moe", {**GROUPED, **_ROUTED}),
+    "glm4_moe_lite": ("glm4_moe_lite", {**_LATENT, **_ROUTED}),
+    "gpt_oss-sinks": ("gpt_oss", {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4}),
+    "granite-multiplied": ("granite", {**_KV, "residual_multiplier": 0.22, "attention_multiplier": 0.1}),
+    "granitemoe-multiplied": ("granitemoe", {**_KV, "num_local_experts": 4, "residual_multiplier": 0.5}),
+    "granite_swa-sinks": ("granite_swa", {**_KV, "sliding_window": 4, "residual_multiplier": 0.3}),
+    "hunyuan_v1_moe": ("hunyuan_v1_moe", {**GROUPED, "num_experts": 4, "moe_topk": [2, 2, 2]}),
+    "hyperclovax": ("hyperclovax", {**_KV, "residual_multiplier": 0.4, "logits_scaling": 0.5, "use_post_norm": True}),
+    "internlm3": ("internlm3", GROUPED),
+    "iquestcoder": ("iquestcoder", GROUPED),
+    "kolibri1": ("kolibri1", {**GROUPED, **_EXPERTS, "sliding_window": 4}),
+    "mellum": ("mellum", {**GROUPED, **_EXPERTS, "sliding_window": 4}),
+    "minicpm3": ("minicpm3", {**_LATENT, "scale_depth": 1.4, "dim_model_base": 16}),
+    "minimax_m2": ("minimax_m2", {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    "solar_open": ("solar_open", {**GROUPED, **_ROUTED}),
+    "youtu": ("youtu", _LATENT),
     "vaultgemma-sliding": ("vaultgemma", {**GROUPED, "sliding_window": 4}),
 }
 """More decoders whose runs can be packed, tried in the matrix alone."""

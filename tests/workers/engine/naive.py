@@ -3,16 +3,20 @@
 Written without any part of the engine but the table of module names.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.models.gpt_oss import modeling_gpt_oss as gpt_oss
+from transformers.models.granite_swa import modeling_granite_swa as granite_swa
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from workers.engine.families import FAMILIES
+from workers.engine.heads import INSIDE
 from workers.engine.loading import Subject
 from workers.engine.positions import Exchange
 
@@ -27,7 +31,14 @@ NEURONS_READ_BY = {
     "ffn.lin2",
     "ffn.down_proj",
     "mlp.fc_out",
+    "ffn.2",
 }
+BY_INTERFACE = {
+    *("afmoe", "aria_text", "axk1", "bitnet", "cohere2_moe", "ctrl", "dbrx", "deepseek_v2"),
+    *("deepseek_v3", "ernie4_5_moe", "flint", "glm4_moe", "glm4_moe_lite", "gpt_oss", "granite_swa", "hunyuan_v1_moe"),
+    *("hyperclovax", "internlm3", "iquestcoder", "kolibri1", "mellum", "minicpm3", "minimax_m2", "solar_open", "youtu"),
+}
+"""Families whose heads are read where transformers' own attention function receives them."""
 _BERT = {SiteKind.Q: "query", SiteKind.K: "key", SiteKind.V: "value"}
 
 
@@ -54,6 +65,8 @@ def _columns(subject: Subject, exchange: Exchange, width: int) -> slice:
     queries = config.num_attention_heads
     shared = getattr(config, "num_key_value_heads", None) or queries
     size = getattr(config, "head_dim", None) or config.hidden_size // queries
+    if exchange.kind in {SiteKind.Z, SiteKind.PATTERN} or not names:
+        size = width // (shared if exchange.kind in {SiteKind.K, SiteKind.V} else queries)
     order = [SiteKind.Q, SiteKind.K, SiteKind.V]
     first = exchange.head * size
     if len(names) == 1 and exchange.kind in order and config.model_type in {"gpt_neox", "persimmon"}:
@@ -64,8 +77,10 @@ def _columns(subject: Subject, exchange: Exchange, width: int) -> slice:
 
 
 def _projections(subject: Subject) -> dict[SiteKind, str]:
-    """Modules that make queries, keys and values; one for all three where the family fuses them."""
+    """Modules that make queries, keys and values; one for all three where the family fuses them; none by interface."""
     family = subject.model.config.model_type
+    if family in BY_INTERFACE:
+        return {}
     fused = {
         "gpt2": "attn.c_attn",
         "gpt_bigcode": "attn.c_attn",
@@ -89,6 +104,10 @@ def _projections(subject: Subject) -> dict[SiteKind, str]:
 @contextmanager
 def _at(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Let act see, and change in place, the site's [position, width] activation."""
+    if exchange.kind in INSIDE and not _projections(subject):
+        with inside(subject, exchange, act):
+            yield
+        return
     module = _module(subject, exchange)
     if exchange.kind in {SiteKind.RESID_PRE, SiteKind.Z, SiteKind.NEURONS}:
         hook = module.register_forward_pre_hook(lambda _, args: (act(args[0]), *args[1:]))
@@ -100,6 +119,41 @@ def _at(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]) -
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def inside(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Let act change what one layer hands to transformers' plain attention, or the pattern that comes out of it."""
+    names, model = FAMILIES[subject.model.config.model_type], subject.model
+    asked = model.get_submodule(f"{names.layers}.{exchange.layer}.{names.attention}")
+    home, before = sys.modules[type(asked).__module__], model.config._attn_implementation
+    own = home.eager_attention_forward
+    # Its own gives the pattern before the sinks take their share; the other computes the same and gives it after.
+    plain = gpt_oss.eager_attention_forward if own.__module__ == granite_swa.__name__ else own
+
+    def attend(module: nn.Module, *heads: Tensor, **more: Any) -> tuple[Tensor, Tensor]:
+        given, place = list(heads), [SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN].index(exchange.kind)
+        if module is asked and place < 3:
+            given[place] = _side_by_side(act, given[place])
+        out, pattern = plain(module, *given, **more)
+        if module is asked and exchange.kind is SiteKind.PATTERN:
+            pattern = _side_by_side(act, pattern)
+            out = (pattern @ given[2].repeat_interleave(pattern.shape[1] // given[2].shape[1], 1)).transpose(1, 2)
+        return out.contiguous(), pattern
+
+    model.set_attn_implementation("eager")
+    home.eager_attention_forward = attend  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        home.eager_attention_forward = own  # type: ignore[attr-defined]
+        model.set_attn_implementation(before)
+
+
+def _side_by_side(act: Callable[[Tensor], Tensor], heads: Tensor) -> Tensor:
+    """Let act see [head, position, width] as [position, heads' widths]."""
+    changed = act(heads.transpose(1, 2).flatten(2))
+    return changed.unflatten(2, (heads.shape[1], -1)).transpose(1, 2)
 
 
 def logits(subject: Subject, ids: Sequence[int], patches: Sequence[tuple[Exchange, Tensor]] = ()) -> Tensor:
@@ -140,14 +194,22 @@ def changed_logits(
                 return x
 
             stack.enter_context(_at(subject, exchange, change))
-        return subject.model(torch.tensor([list(ids)])).logits[0, -1].float()
+        return subject.model(torch.tensor([list(ids)])).logits.flatten(0, -2)[-1].float()
+
+
+def multiplier_of(subject: Subject) -> float:
+    """What attention's output is multiplied with before it is added to the stream."""
+    config = subject.model.config
+    if config.model_type == "minicpm3":
+        return float(config.scale_depth / config.num_hidden_layers**0.5)
+    return float(getattr(config, "residual_multiplier", 1.0))
 
 
 @contextmanager
 def _middle(subject: Subject, exchange: Exchange, become: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Change the stream between attention and MLP through what attention adds."""
     seen: list[Tensor] = []
-    rows = list(exchange.recipient)
+    rows, multiplier = list(exchange.recipient), multiplier_of(subject)
 
     def see(x: Tensor) -> Tensor:
         seen.append(x.view(-1, x.shape[-1])[rows])
@@ -156,7 +218,7 @@ def _middle(subject: Subject, exchange: Exchange, become: Callable[[Tensor], Ten
     def add(x: Tensor) -> Tensor:
         x = x.clone()
         flat = x.view(-1, x.shape[-1])
-        flat[rows] = become(flat[rows] + seen[-1]) - seen[-1]
+        flat[rows] = (become(multiplier * flat[rows] + seen[-1]) - seen[-1]) / multiplier
         return x
 
     before, added = (exchange._replace(kind=kind) for kind in (SiteKind.RESID_PRE, SiteKind.ATTN_OUT))
@@ -200,6 +262,12 @@ def activation(
     with _at(subject, exchange, keep):
         logits(subject, ids, patches)
     return kept[0]
+
+
+def middle(subject: Subject, ids: Sequence[int], exchange: Exchange) -> Tensor:
+    """The donor rows of the stream between attention and MLP."""
+    before, added = (exchange._replace(kind=kind) for kind in (SiteKind.RESID_PRE, SiteKind.ATTN_OUT))
+    return activation(subject, ids, before) + multiplier_of(subject) * activation(subject, ids, added)
 
 
 @torch.no_grad()
@@ -249,11 +317,10 @@ def patched_decision(
 ) -> float:
     if exchange.kind is SiteKind.RESID_MID:
         # No module hands the middle of the stream on, so attention's share is chosen to make the wanted sum.
-        pre, added = exchange._replace(kind=SiteKind.RESID_PRE), exchange._replace(kind=SiteKind.ATTN_OUT)
-        middle = activation(subject, donor_ids, pre) + activation(subject, donor_ids, added)
-        values = middle - activation(subject, recipient_ids, pre._replace(donor=exchange.recipient))
-        exchange = added
-    elif exchange.kind is SiteKind.PATTERN:
+        own = activation(subject, recipient_ids, exchange._replace(kind=SiteKind.RESID_PRE, donor=exchange.recipient))
+        values = (middle(subject, donor_ids, exchange) - own) / multiplier_of(subject)
+        exchange = exchange._replace(kind=SiteKind.ATTN_OUT)
+    elif exchange.kind is SiteKind.PATTERN and _projections(subject):
         values = pattern_z(subject, recipient_ids, donor_ids, exchange)
         exchange = exchange._replace(kind=SiteKind.Z)
     else:

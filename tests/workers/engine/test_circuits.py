@@ -35,6 +35,9 @@ VARIANTS = [
     "opt",
     "mistral-sliding",
     "mixtral",
+    "granite-multiplied",
+    "granite_swa-sinks",
+    "youtu",
 ]
 
 
@@ -194,7 +197,7 @@ def test_runs_leave_no_hook_and_no_gradient_behind() -> None:
 @pytest.mark.parametrize(
     ("variant", "corrupt", "words"),
     [
-        ("gemma2-sliding-softcap", CORRUPT, "normalised together"),
+        ("gemma2-sliding-softcap", CORRUPT, "norms them together"),
         ("llama", CORRUPT[:-1], "of equal length"),
         ("llama", CLEAN, "that are the same"),
     ],

@@ -122,6 +122,15 @@ def test_noise_has_three_standard_deviations_at_its_positions_alone() -> None:
     assert embedding_sd(subject) == pytest.approx(float(embedded.std()), rel=1e-4)
 
 
+@pytest.mark.parametrize("variant", ["granite-scaled", "nanochat", "bloom-alibi", "bert"])
+def test_noise_is_measured_on_embeddings_as_they_enter_the_first_layer(variant: str) -> None:
+    """Granite multiplies them, the others norm them; the model's own first hidden state shows the outcome."""
+    subject = tiny(variant)
+    with torch.no_grad():
+        states = [subject.model(torch.tensor([[t]]), output_hidden_states=True).hidden_states[0] for t in range(101)]
+    assert embedding_sd(subject) == pytest.approx(float(torch.cat(states).std()), rel=0.03)
+
+
 def test_a_seed_draws_the_same_noise_again() -> None:
     first, again, other = (noised(tiny("llama"), IDS, (1,), seed=seed).entry.hidden for seed in (1, 1, 2))
     assert torch.equal(first, again)

@@ -23,7 +23,7 @@ PROMPTS = [
 ]
 
 
-@pytest.mark.parametrize("variant", [*VARIANTS, *WHOLE, *CLASSIFIERS])
+@pytest.mark.parametrize("variant", [*VARIANTS, *WHOLE, *CLASSIFIERS, "phi3-longrope"])
 def test_shared_beginnings_and_batches_change_no_value(variant: str) -> None:
     subject, labels = tiny(variant), CLASSES if variant in CLASSIFIERS else LABELS
     found = measure_decisions(subject, PROMPTS, labels)

@@ -149,12 +149,6 @@ def test_an_encoder_without_a_classification_head_is_refused(folder: Path) -> No
         describe(folder)
 
 
-def test_a_quantized_model_is_refused_by_its_method(folder: Path) -> None:
-    _change_config(folder, quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
-    with pytest.raises(InvalidModel, match=r"quantized \(bitsandbytes\)"):
-        load_subject(folder)
-
-
 def test_a_model_that_the_engine_computes_otherwise_is_refused_when_it_is_loaded(
     folder: Path,
 ) -> None:

@@ -1,7 +1,7 @@
 """Every family, site kind, direction and corruption against plain forward hooks, on cells drawn from all of them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,9 +11,10 @@ from torch import Tensor
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction
 from audit_service.domain.sites import HEAD_KINDS, SiteKind
+from audit_service.errors import InvalidTrace
 from tests.workers.engine import naive
 from tests.workers.engine.models import CLASSIFIERS, MORE, VARIANTS, WHOLE, tiny
-from workers.engine.corruptions import mean, noised, zeroed
+from workers.engine.corruptions import jittered, mean, noised, positional_mean, zeroed
 from workers.engine.decisions import measure_decisions
 from workers.engine.donors import Recording, record
 from workers.engine.families import FAMILIES
@@ -69,34 +70,51 @@ def test_exchanges_between_the_prompts_of_a_pair_equal_plain_hooks(variant: str,
     assert np.ptp(expected) > 0.01
 
 
-def _corrupted(subject: Subject, exchanges: list[Exchange]) -> Iterator[tuple[str, Recording, Recording, list[Tensor]]]:
-    """Name, recipient, donor, and the values that a plain hook puts in for each exchange."""
-    clean, corrupt = (record(subject, ids, neurons=True) for ids in (CLEAN, CORRUPT))
-    mine = [naive.activation(subject, CLEAN, one._replace(donor=EVERYWHERE)) for one in exchanges]
-    theirs = [naive.activation(subject, CORRUPT, one._replace(donor=EVERYWHERE)) for one in exchanges]
-    rows = [list(one.donor) for one in exchanges]
-    yield "zero", clean, zeroed(corrupt), [torch.zeros_like(a[at]) for a, at in zip(mine, rows, strict=True)]
-    averages = [torch.cat(both).mean(0) for both in zip(mine, theirs, strict=True)]
-    yield "mean", clean, mean([clean, corrupt]), [a.expand(len(at), -1) for a, at in zip(averages, rows, strict=True)]
-    noise = noised(subject, CLEAN, (2, 3), seed=3)
-    yield "noise", noise, clean, [a[at] for a, at in zip(mine, rows, strict=True)]
+def _rows(subject: Subject, ids: tuple[int, ...], exchange: Exchange) -> Tensor:
+    """All rows of a site, as the model itself makes them."""
+    read = naive.middle if exchange.kind is SiteKind.RESID_MID else naive.activation
+    return read(subject, ids, exchange._replace(donor=EVERYWHERE))
+
+
+def _corrupted(subject: Subject) -> dict[str, tuple[Recording, Recording, Callable[[Tensor, Tensor], Tensor]]]:
+    """Name → recipient, donor, and what a plain hook puts in, from the site's rows of the clean and another prompt."""
+    clean, other = (record(subject, ids, neurons=True) for ids in (CLEAN, CORRUPT))
+    return {
+        "zero": (clean, zeroed(other), lambda mine, _: torch.zeros_like(mine)),
+        "mean": (clean, mean([clean, other]), lambda mine, theirs: torch.cat((mine, theirs)).mean(0).expand_as(mine)),
+        "positional mean": (clean, positional_mean([clean, other]), lambda mine, theirs: (mine + theirs) / 2),
+        "noise": (noised(subject, CLEAN, (2, 3), seed=3), clean, lambda mine, _: mine),
+        "resample": (clean, other, lambda _, theirs: theirs),
+    }
 
 
 @pytest.mark.parametrize("variant", TRIED)
-def test_noise_mean_and_zero_equal_plain_hooks(variant: str) -> None:
+def test_all_other_corruptions_equal_plain_hooks(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each in every kind, at layers that change from corruption to corruption."""
+    monkeypatch.setattr(naive, "BY_INTERFACE", set(FAMILIES))  # a mean of queries is one behind their encoding
     subject, labels = tiny(variant), labels_of(variant)
-    kinds = [kind for kind in kinds_of(subject, inside=False) if kind is not SiteKind.RESID_MID]
-    exchanges = cells(subject, kinds, seed=len(variant))
-    for name, recipient, donor, values in _corrupted(subject, exchanges):
+    kinds = [kind for kind in kinds_of(subject, inside=True) if kind is not SiteKind.PATTERN]
+    drawn = cells(subject, kinds, seed=len(variant))
+    for number, (name, (recipient, donor, value)) in enumerate(_corrupted(subject).items()):
+        exchanges = drawn[number % 3 :: subject.anatomy.layers]
         found = patch(subject, recipient, donor, exchanges, labels=labels)
         start = recipient.entry.hidden[None]
+        values = [value(*(_rows(subject, ids, one) for ids in (CLEAN, CORRUPT)))[list(one.donor)] for one in exchanges]
         handle = subject.anatomy.blocks[0].layer.register_forward_pre_hook(lambda _, args, x=start: (x, *args[1:]))
         expected = [
-            naive.decision(naive.logits(subject, CLEAN, [(exchange, value)]), *labels)
-            for exchange, value in zip(exchanges, values, strict=True)
+            naive.decision(naive.changed_logits(subject, CLEAN, [(one, lambda _, put=put: put)]), *labels)
+            for one, put in zip(exchanges, values, strict=True)
         ]
         handle.remove()
         np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("donor", [zeroed, lambda run: mean([run]), lambda run: jittered(run, seed=0)])
+def test_a_donor_that_is_no_run_has_no_pattern_to_give(donor: Callable[[Recording], Recording]) -> None:
+    subject = tiny("llama")
+    recording = record(subject, CLEAN)
+    with pytest.raises(InvalidTrace, match="no attention pattern of its own"):
+        patch(subject, recording, donor(recording), [Exchange(SiteKind.PATTERN, 0, 1, (8,), (8,))], labels=TOKENS)
 
 
 def test_every_family_that_is_offered_is_tried() -> None:
@@ -105,7 +123,7 @@ def test_every_family_that_is_offered_is_tried() -> None:
 
 HALVES = [
     *("gpt2", "llama", "gemma2-sliding-softcap", "qwen3", "opt", "gpt_neox-parallel", "cohere", "bloom-alibi"),
-    *("falcon-new", "bert", "deberta-v2", "modernbert-mean", "llama-classes"),
+    *("falcon-new", "bert", "deberta-v2", "modernbert-mean", "llama-classes", "youtu", "granite_swa-sinks"),
 ]
 """Families of every build but mixtures of experts, which may send a rounded row to another expert."""
 

@@ -68,6 +68,12 @@ def test_segments_of_prompts_of_unequal_length_equal_plain_hooks_in_every_family
     _assert_equals_naive(tiny(variant), CLEAN, LONGER, positions)
 
 
+def test_equal_beginnings_that_are_encoded_otherwise_in_a_longer_prompt_equal_plain_hooks() -> None:
+    """LongRoPE stretches all positions of a text once it exceeds a length."""
+    positions = [((0,), (0,)), ((0, 1), (0, 1)), ((3,), (3,)), ((6,), (7,))]
+    _assert_equals_naive(tiny("phi3-longrope"), CLEAN[:7], LONGER[:8], positions)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_queries_keys_values_and_patterns_equal_plain_hooks_in_every_family(variant: str) -> None:
     positions = [((4,), (4,)), ((8,), (8,)), ((2, 3, 6), (2, 3, 6)), (tuple(range(9)), tuple(range(9)))]

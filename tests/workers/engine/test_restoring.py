@@ -10,15 +10,17 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from audit_service.domain.labels import LabelTokens
-from audit_service.errors import Cancelled, TooLittleMemory
+from audit_service.errors import Cancelled, InvalidTrace, TooLittleMemory
 from tests.workers.engine.models import tiny
 from tests.workers.engine.test_matrix import CLEAN, CORRUPT, cells, kinds_of, labels_of
 from workers.engine.answers import unpatched
+from workers.engine.corruptions import noised
 from workers.engine.decisions import measure_decisions
 from workers.engine.donors import record
 from workers.engine.entry import enter
 from workers.engine.loading import Subject
 from workers.engine.patching import patch
+from workers.engine.placing import require_change
 
 FAMILIES = ["llama", "gemma2-sliding-softcap", "gpt2-classes", "bloom-alibi", "bert", "deberta-v2", "modernbert-mean"]
 FAILURES = [torch.OutOfMemoryError, RuntimeError, KeyboardInterrupt, Cancelled]
@@ -107,3 +109,25 @@ def test_a_cancelled_reading_of_whole_labels_leaves_nothing_behind() -> None:
     with pytest.raises(Cancelled):
         measure_decisions(subject, [CLEAN, CORRUPT], labels, should_stop=stop)
     assert fingerprint(subject.model) == before
+
+
+@pytest.mark.parametrize("variant", FAMILIES)
+def test_the_same_seeds_give_the_same_bytes_in_a_model_made_anew(variant: str) -> None:
+    labels, runs = labels_of(variant), []
+    for _ in range(2):
+        subject = tiny(variant)
+        exchanges = cells(subject, kinds_of(subject, inside=True), seed=1)
+        noisy, clean = noised(subject, CLEAN, (2, 3), seed=5), record(subject, CLEAN, neurons=True)
+        patched = patch(subject, noisy, clean, exchanges, labels=labels)
+        decided = measure_decisions(subject, [CLEAN, CORRUPT, CLEAN[:4]], labels)
+        runs.append((patched.tobytes(), decided.d.tobytes(), decided.log_p_favorable.tobytes()))
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("variant", FAMILIES)
+def test_a_patch_that_can_change_nothing_is_an_error_however_runs_are_computed(variant: str) -> None:
+    subject = tiny(variant)
+    run = record(subject, CLEAN, neurons=True)
+    for exchange in cells(subject, kinds_of(subject, inside=True), seed=2):
+        with pytest.raises(InvalidTrace, match=r"cannot change the decision|changes nothing"):
+            require_change(subject.anatomy, [exchange], run, run)
