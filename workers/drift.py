@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from audit_service.db.handles import ReadSession
 from audit_service.domain.drift import Drift, Run, compare
-from audit_service.domain.plan import Corruption
 from audit_service.domain.results import Result
 from audit_service.domain.sideeffects import reference_changes
 from audit_service.revalidation import repository
@@ -36,5 +35,5 @@ def side_effects_of(session: ReadSession, earlier_run_id: str, cells: RunCells) 
 def _run(cells: RunCells) -> Run:
     """The decisions and the effects of single layers under the pairs' own exchange: measured in every run."""
     tables = cells.tables()
-    alone = [table for table in tables.effects if table.corruption is Corruption.PAIR and table.width == 1]
+    alone = [table for table in tables.effects if table.is_main]
     return Run(tables.decisions, alone)

@@ -155,6 +155,11 @@ class EffectTable:
         unusual += [] if self.width == 1 else [f"window{self.width}"]
         return ".".join([self.form, self.direction, *unusual])
 
+    @property
+    def is_main(self) -> bool:
+        """The pair itself and single layers: what is said of sites rests on these, the rest is sensitivity."""
+        return self.corruption is Corruption.PAIR and self.width == 1
+
     def of_width(self, width: int) -> "EffectTable":
         """The sites that span so many layers."""
         return replace(self.at([index for index, site in enumerate(self.sites) if site.width == width]), width=width)

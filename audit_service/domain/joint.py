@@ -49,11 +49,7 @@ class JointTable:
 
 def joint_shards(plan: Plan, tables: Sequence[EffectTable]) -> Iterator[Shard]:
     """The shards of the second stage of a run, from the effect tables of the first; none where no two sites lead."""
-    main = {
-        (table.form, table.direction): table
-        for table in tables
-        if table.corruption is Corruption.PAIR and table.width == 1
-    }
+    main = {(table.form, table.direction): table for table in tables if table.is_main}
     for form in (form.name for form in plan.behavior.forms):
         ours = [main[form, direction] for direction in Direction if (form, direction) in main]
         if plan.tracing.joint_sites < 2 or not ours:

@@ -19,7 +19,7 @@ from audit_service.domain.effect_rows import (
 from audit_service.domain.effects import SiteEffects, site_effects
 from audit_service.domain.interplay import Asymmetry, asymmetries
 from audit_service.domain.pairs import PairKind
-from audit_service.domain.plan import Corruption, Direction, Plan
+from audit_service.domain.plan import Direction, Plan
 from audit_service.domain.results import Result, Sentence
 from audit_service.domain.robustness import RESAMPLES, LeadingSite, leading_site
 from audit_service.domain.rows import count, plain, row
@@ -35,11 +35,6 @@ class Traced:
     placebo: EffectTable
     effects: SiteEffects | None
     """None without a measured contrast pair."""
-
-    @property
-    def is_main(self) -> bool:
-        """The pair itself and single layers: what is said of sites rests on these, the rest is sensitivity."""
-        return self.table.corruption is Corruption.PAIR and self.table.width == 1
 
 
 def measured_part(plan: Plan, table: EffectTable, decisions: DecisionTable) -> Traced:
@@ -66,7 +61,7 @@ def trace_rows(plan: Plan, part: Traced) -> Iterator[Result]:
     if part.effects is None:
         return
     yield from effect_rows(part.effects, key=key, placebo=part.placebo, judging=plan.judging)
-    if not part.is_main:
+    if not part.table.is_main:
         return
     yield from _metric_rows(plan, part, part.effects)
     groups = {(pair.attribute, pair.comparison_group) for pair in part.contrast.pairs}
@@ -103,7 +98,7 @@ def trace_statement(plan: Plan, part: Traced) -> Sentence:
 
 def named_asymmetries(plan: Plan, traced: Sequence[Traced]) -> Iterator[tuple[EffectTable, list[Asymmetry]]]:
     """The sites named in either direction, where both were traced and the total effect is known to differ from 0."""
-    parts = {(part.table.form, part.table.direction): part for part in traced if part.is_main}
+    parts = {(part.table.form, part.table.direction): part for part in traced if part.table.is_main}
     judging = plan.judging
     for form in dict.fromkeys(part.table.form for part in traced):
         both = [parts.get((form, direction)) for direction in (Direction.DENOISE, Direction.NOISE)]
@@ -132,7 +127,7 @@ def leading_sites(plan: Plan, traced: Sequence[Traced]) -> Iterator[tuple[str, L
     """The leading site of each form in which any site is named."""
     for form in dict.fromkeys(part.table.form for part in traced):
         ours = [part for part in traced if part.table.form == form and part.effects is not None]
-        main = [part for part in ours if part.is_main]
+        main = [part for part in ours if part.table.is_main]
         if not any(part.effects and named_sites(part.effects, alpha=plan.judging.alpha) for part in main):
             continue
         found = leading_site([part.contrast for part in ours if part.table.width == 1], plan)
