@@ -48,7 +48,6 @@ class EventKind(StrEnum):
     """Something was registered, planned, started or added: data = {"call", "id"}."""
     SIGN_IN = "sign_in"
     """Somebody signed in or tried to: data = {"email", "how", "held", "why"}."""
-    SIGN_OUT = "sign_out"
     TOKEN = "token"  # noqa: S105 - no secret
     """A token was issued or revoked: data = {"id", "name", "what", "role"}."""
     USER = "user"

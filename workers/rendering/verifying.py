@@ -6,7 +6,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import pikepdf
@@ -17,7 +17,6 @@ from pypdf import PdfReader
 from audit_service.domain.joint import joint_shards
 from audit_service.domain.judgement import judge
 from audit_service.domain.manifest import canonical_json
-from audit_service.domain.pairs import Pair
 from audit_service.domain.plan import Shard
 from audit_service.domain.results import Judgement, Result
 from audit_service.domain.shards import shards
@@ -42,7 +41,7 @@ TOLERANCE = 1e-9
 
 
 UNREADABLE = (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, zlib.error)
-"""What comes of a damaged zip."""
+"""What comes of a damaged zip: of its directory, of a member's compression or encryption, of an end too early."""
 
 
 class Check(NamedTuple):
@@ -54,7 +53,6 @@ class Check(NamedTuple):
 
 
 Files = Mapping[str, bytes]
-Listed = Sequence[tuple[Shard, Sequence[Pair]]]
 
 
 def verify(data: bytes) -> Iterator[Check]:
