@@ -6,9 +6,9 @@ from sqlalchemy import func, select
 
 from audit_service.db import locks
 from audit_service.db.handles import Acting, Database, WriteSession, act
-from audit_service.db.tables import MembershipRow, OrganisationRow, UserRow
+from audit_service.db.tables import MembershipRow, OrganisationRow
 from audit_service.errors import Conflict
-from audit_service.identity import passwords, people, tokens
+from audit_service.identity import people, tokens
 from audit_service.identity.permissions import Role
 from audit_service.identity.tokens import Secret
 
@@ -48,30 +48,9 @@ def add_organisation(database: Database, name: str, *, email: str, password: str
         return _token(session, _administrator(session, organisation.id, email=email, password=password))
 
 
-def new_token(database: Database, email: str) -> Secret:
-    """Another token of an administrator who has lost it."""
-    with database.writing() as session:
-        query = select(MembershipRow).join(UserRow).where(UserRow.email == email, MembershipRow.role == Role.ADMIN)
-        member = session.scalars(query.order_by(MembershipRow.organisation_id).limit(1)).one_or_none()
-        if member is None:
-            raise Conflict(f"{email} administers nothing.", remedy="Name an administrator's e-mail address.")
-        return _token(session, member)
-
-
 def _administrator(session: WriteSession, organisation_id: str, *, email: str, password: str | None) -> MembershipRow:
-    user = people.ensure_user(session, email)
-    organisation = session.get_one(OrganisationRow, organisation_id)
-    member = MembershipRow(
-        organisation=organisation,
-        user=user,
-        name="Administrator",
-        password_hash=passwords.hashed(password) if password else None,
-        role=Role.ADMIN,
-        active=True,
-    )
-    session.add(member)
-    session.flush()
-    return member
+    wanted = people.add(session, organisation_id, email=email, name="Administrator", role=Role.ADMIN, password=password)
+    return wanted.row
 
 
 def _token(session: WriteSession, member: MembershipRow) -> Secret:
