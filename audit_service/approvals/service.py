@@ -10,6 +10,7 @@ from audit_service.audits import planning
 from audit_service.audits import service as audits
 from audit_service.db.base import Ensured, new_id
 from audit_service.db.handles import ReadSession, WriteSession
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import ApprovalRow, ReportRow, RunRow, VerdictRow
 from audit_service.domain.approvals import (
     ACCEPTING,
@@ -97,10 +98,8 @@ def approval(session: ReadSession, approval_id: str, *, lock: bool = False) -> A
 def approvals(
     *, run_id: str | None = None, plan_id: str | None = None, state: Decision | None = None
 ) -> Select[ApprovalRow]:
-    query = select(ApprovalRow)
-    for column, value in {ApprovalRow.run_id: run_id, ApprovalRow.plan_id: plan_id, ApprovalRow.state: state}.items():
-        query = query if value is None else query.where(column == value)
-    return query
+    wanted = {ApprovalRow.run_id: run_id, ApprovalRow.plan_id: plan_id, ApprovalRow.state: state}
+    return narrowed(select(ApprovalRow), wanted)
 
 
 def on_record(session: ReadSession, run: RunRow) -> Sequence[ApprovalRow]:

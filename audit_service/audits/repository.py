@@ -4,6 +4,7 @@ from sqlalchemy import Select, func, select
 
 from audit_service.audits.schemas import Progress
 from audit_service.db.handles import ReadSession
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import BehaviorVersionRow, ModelVersionRow, PlanRow, RunRow, ShardRow
 from audit_service.domain.lifecycle import RunState, ShardState
 
@@ -35,10 +36,7 @@ def plan_seen_last(session: ReadSession, *, model_digest: str, behavior_id: str)
 
 
 def runs(*, plan_id: str | None = None, state: RunState | None = None) -> Select[RunRow]:
-    query = select(RunRow)
-    if plan_id is not None:
-        query = query.where(RunRow.plan_id == plan_id)
-    return query if state is None else query.where(RunRow.state == state)
+    return narrowed(select(RunRow), {RunRow.plan_id: plan_id, RunRow.state: state})
 
 
 def shards_of(run_id: str) -> Select[ShardRow]:

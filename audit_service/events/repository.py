@@ -8,6 +8,7 @@ from sqlalchemy import Select, func, select
 
 from audit_service.db import locks
 from audit_service.db.handles import ReadSession, WriteSession, whom
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import EventRow
 from audit_service.domain.chain import Break, Entry, first_break, sealed
 from audit_service.domain.lifecycle import EventKind
@@ -81,11 +82,7 @@ def after(session: ReadSession, run_id: str, *, seq: int, limit: int = AT_ONCE) 
 
 
 def events(*, kind: EventKind | None = None, actor: str | None = None, run_id: str | None = None) -> Select[EventRow]:
-    wanted = {EventRow.kind: kind, EventRow.actor: actor, EventRow.run_id: run_id}
-    query = select(EventRow)
-    for column, value in wanted.items():
-        query = query if value is None else query.where(column == value)
-    return query
+    return narrowed(select(EventRow), {EventRow.kind: kind, EventRow.actor: actor, EventRow.run_id: run_id})
 
 
 def chain(session: ReadSession, organisation_id: str | None) -> Iterator[EventRow]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import joinedload
 
 from audit_service.db.base import new_id
 from audit_service.db.handles import Database, ReadSession, WriteSession
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import MessageRow, TargetRow
 from audit_service.domain.lifecycle import EventKind
 from audit_service.errors import Conflict, InvalidInput, NotFound
@@ -87,8 +88,7 @@ def remove_target(session: WriteSession, target_id: str, *, by: str) -> TargetRo
 
 
 def messages(*, state: MessageState | None = None) -> Select[MessageRow]:
-    query = select(MessageRow)
-    return query if state is None else query.where(MessageRow.state == state)
+    return narrowed(select(MessageRow), {MessageRow.state: state})
 
 
 def message(session: ReadSession, message_id: str) -> MessageRow:

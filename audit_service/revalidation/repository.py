@@ -3,6 +3,7 @@
 from sqlalchemy import Select, select
 
 from audit_service.db.handles import ReadSession
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import (
     ApprovalRow,
     BehaviorRow,
@@ -18,8 +19,7 @@ from audit_service.domain.lifecycle import RunState
 
 
 def revalidations(*, earlier_run_id: str | None = None) -> Select[RevalidationRow]:
-    query = select(RevalidationRow)
-    return query if earlier_run_id is None else query.where(RevalidationRow.earlier_run_id == earlier_run_id)
+    return narrowed(select(RevalidationRow), {RevalidationRow.earlier_run_id: earlier_run_id})
 
 
 def of_run(session: ReadSession, run_id: str) -> RevalidationRow | None:
@@ -39,8 +39,7 @@ def acceptances(*, model: str | None = None, behavior: str | None = None) -> Sel
         .where(ApprovalRow.record == Record.VERDICT, ApprovalRow.state.in_(ACCEPTING))
         .where(RunRow.state == RunState.COMPLETED)
     )
-    query = query if model is None else query.where(ModelRow.name == model)
-    return query if behavior is None else query.where(BehaviorRow.name == behavior)
+    return narrowed(query, {ModelRow.name: model, BehaviorRow.name: behavior})
 
 
 def accepted_last(session: ReadSession, *, model: str, behavior: str) -> RunRow | None:

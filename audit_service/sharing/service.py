@@ -7,6 +7,7 @@ from sqlalchemy import Select, select
 
 from audit_service.db.base import new_id
 from audit_service.db.handles import Acting, Database, ReadSession, WriteSession
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import BundleRow, ReportRow, ShareRow
 from audit_service.domain.lifecycle import EventKind
 from audit_service.errors import Gone, NotFound
@@ -55,8 +56,7 @@ def share(session: WriteSession, run_id: str, *, days: int, note: str, by: Princ
 
 
 def shares(*, run_id: str | None = None) -> Select[ShareRow]:
-    query = select(ShareRow)
-    return query if run_id is None else query.where(ShareRow.run_id == run_id)
+    return narrowed(select(ShareRow), {ShareRow.run_id: run_id})
 
 
 def revoke(session: WriteSession, share_id: str, *, by: str) -> ShareRow:
