@@ -1,6 +1,7 @@
 """The only door to the queue: messages carry ids, and leave after the commit that made their rows."""
 
 import logging
+from datetime import timedelta
 from enum import StrEnum
 from functools import cache, partial
 from types import MappingProxyType
@@ -21,6 +22,8 @@ CPU = "cpu"
 REAP_EVERY_S = 10.0
 TICK_EVERY_S = 10.0
 DELIVER_EVERY_S = 5.0
+ASK_AGAIN = timedelta(minutes=5)
+"""A worker that did not answer in this time is asked again: its message may be lost."""
 _ASKED = "broker_asked"
 _UNREACHABLE = (OperationalError, RedisError, OSError)
 

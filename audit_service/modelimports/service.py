@@ -1,6 +1,6 @@
 """Asking for model versions of MLflow, and registering what was fetched."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -21,9 +21,6 @@ from audit_service.registry import repository as registry_rows
 from audit_service.registry import service as registry
 from audit_service.registry.schemas import Dtype, ModelVersionCreate
 from audit_service.settings import Settings, get_settings
-
-ASK_AGAIN = timedelta(minutes=5)
-"""A worker that did not answer in this time is asked again: its message may be lost."""
 
 
 def organisation(settings: Settings) -> str:
@@ -84,7 +81,8 @@ def followed(session: ReadSession) -> list[str]:
 
 def ask_again(session: WriteSession, now: datetime) -> None:
     """Send lost messages again; who works on one meanwhile is not disturbed."""
-    query = select(ImportRow).where(ImportRow.state == ImportState.QUEUED, ImportRow.asked_at < now - ASK_AGAIN)
+    lost = ImportRow.asked_at < now - dispatch.ASK_AGAIN
+    query = select(ImportRow).where(ImportRow.state == ImportState.QUEUED, lost)
     for row in session.scalars(query.with_for_update(skip_locked=True)):
         row.asked_at = now
         dispatch.enqueue(session, dispatch.Task.IMPORT, row.id)

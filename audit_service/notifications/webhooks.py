@@ -47,8 +47,13 @@ def new_secret() -> str:
 
 def signature(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
     key = base64.b64decode(secret.removeprefix(PREFIX))
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return signed(key, message_id=message_id, timestamp=str(timestamp), body=body)
+
+
+def signed(key: bytes, *, message_id: str, timestamp: str, body: bytes) -> str:
+    """``v1,`` and the base64 of HMAC-SHA256 over ``id.timestamp.body``."""
+    content = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
 
 
 def check_url(url: str, *, allowed: Sequence[Network]) -> None:

@@ -1,7 +1,7 @@
 """The clock: what has come is written down once, and workers are asked for it until it is answered."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -11,13 +11,9 @@ from audit_service import dispatch
 from audit_service.db.handles import Database, WriteSession
 from audit_service.db.tables import OccurrenceRow, ScheduleRow
 from audit_service.domain.schedules import OccurrenceKind
-from audit_service.notifications import service as notifications
 from audit_service.notifications.topics import Topic
-from audit_service.schedules import repository
+from audit_service.schedules import repository, service
 from audit_service.schedules.standing import overdue_since
-
-ASK_AGAIN = timedelta(minutes=5)
-"""A worker that did not answer in this time is asked again: its message may be lost."""
 
 
 def tick(database: Database, now: datetime) -> None:
@@ -38,7 +34,7 @@ def _turn(session: WriteSession, schedule: ScheduleRow, now: datetime) -> None:
     for come in (*_times(schedule, now), *_versions(session, schedule)):
         row = {"schedule_id": schedule.id, "organisation_id": schedule.organisation_id, **come}
         session.execute(insert(OccurrenceRow).values(row).on_conflict_do_nothing())
-    for occurrence in repository.unanswered(session, schedule.id, asked_before=now - ASK_AGAIN):
+    for occurrence in repository.unanswered(session, schedule.id, asked_before=now - dispatch.ASK_AGAIN):
         occurrence.asked_at = now
         dispatch.enqueue(session, dispatch.Task.REVALIDATE, occurrence.id)
     _tell_if_overdue(session, schedule, now)
@@ -75,14 +71,5 @@ def _tell_if_overdue(session: WriteSession, schedule: ScheduleRow, now: datetime
     if since is None or since == schedule.overdue_told:
         return
     schedule.overdue_told = since
-    notifications.publish(
-        session,
-        Topic.SCHEDULE_OVERDUE,
-        subject=f"Overdue: {schedule.name}",
-        data={
-            "schedule": schedule.name,
-            "model": schedule.model.name,
-            "behavior": schedule.behavior.name,
-            "overdue_since": since.isoformat(),
-        },
-    )
+    more = {"overdue_since": since.isoformat()}
+    service.tell(session, Topic.SCHEDULE_OVERDUE, schedule, subject=f"Overdue: {schedule.name}", more=more)

@@ -160,18 +160,14 @@ def refuse(session: WriteSession, occurrence_id: str, *, reason: str) -> None:
         return
     occurrence.state, occurrence.reason = OccurrenceState.REFUSED, reason
     due = schedule(session, occurrence.schedule_id)
-    notifications.publish(
-        session,
-        Topic.REVALIDATION_FAILED,
-        subject=f"Could not be started: {due.name}",
-        data={
-            "schedule": due.name,
-            "model": due.model.name,
-            "behavior": due.behavior.name,
-            "due": occurrence.due_at.isoformat(),
-            "reason": reason,
-        },
-    )
+    more = {"due": occurrence.due_at.isoformat(), "reason": reason}
+    tell(session, Topic.REVALIDATION_FAILED, due, subject=f"Could not be started: {due.name}", more=more)
+
+
+def tell(session: WriteSession, topic: Topic, about: ScheduleRow, *, subject: str, more: dict[str, str]) -> None:
+    """Tell something of a schedule to whoever wants to know."""
+    named = {"schedule": about.name, "model": about.model.name, "behavior": about.behavior.name}
+    notifications.publish(session, topic, subject=subject, data=named | more)
 
 
 def retry(session: WriteSession, occurrence_id: str, *, now: datetime) -> OccurrenceRow:
