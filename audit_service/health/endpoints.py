@@ -41,16 +41,13 @@ def show_metrics(request: Request, handle: Handle) -> Response:
     """Counts of requests, of runs by state and of waiting work, for Prometheus. No organisation is named."""
     with handle.reading() as session:
         counted = session.execute(select(RunRow.state, func.count()).group_by(RunRow.state)).all()
-    runs = dict.fromkeys(RunState, 0) | dict(counted)
-    waiting = {queue: dispatch.waiting(queue) for queue in (dispatch.CPU, dispatch.GPU)}
     own = CollectorRegistry()
-    for name, help_text, values in (
-        ("audit_runs", "Runs by state.", {("state", state.value): n for state, n in runs.items()}),
-        ("audit_waiting_messages", "Messages that no worker has taken.", {("queue", q): n for q, n in waiting.items()}),
-    ):
-        gauge = Gauge(name, help_text, [next(iter(values))[0]], registry=own)
-        for (_, label), value in values.items():
-            gauge.labels(label).set(value)
+    runs = Gauge("audit_runs", "Runs by state.", ["state"], registry=own)
+    for state, count in (dict.fromkeys(RunState, 0) | dict(counted)).items():
+        runs.labels(state.value).set(count)
+    waiting = Gauge("audit_waiting_messages", "Messages that no worker has taken.", ["queue"], registry=own)
+    for queue in (dispatch.CPU, dispatch.GPU):
+        waiting.labels(queue).set(dispatch.waiting(queue))
     content = generate_latest(request.app.state.registry) + generate_latest(own)
     return Response(content, media_type=CONTENT_TYPE_LATEST)
 

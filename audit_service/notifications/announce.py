@@ -10,6 +10,7 @@ from audit_service.domain.lifecycle import RunState
 from audit_service.domain.sentences import english
 from audit_service.notifications import service
 from audit_service.notifications.topics import Topic
+from audit_service.revalidation import repository as revalidations
 
 _TOPICS = {
     (RunState.COMPLETED, False): Topic.RUN_COMPLETED,
@@ -22,8 +23,7 @@ _TOPICS = {
 
 def run_ended(session: WriteSession, run: RunRow) -> None:
     """Tell that the run is completed or has failed; other states are not told."""
-    query = select(RevalidationRow).where(RevalidationRow.run_id == run.id)
-    repeated = session.scalars(query).one_or_none()
+    repeated = revalidations.of_run(session, run.id)
     topic = _TOPICS.get((run.state, repeated is not None))
     if topic is None:
         return
