@@ -3,31 +3,30 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
-from fastapi.responses import StreamingResponse
 
 from audit_service.audits.schemas import Run
 from audit_service.border.schemas import Uuid
 from audit_service.border.transactions import Own, Reading, Writing
 from audit_service.problems import responses
-from audit_service.reports import repository, service
+from audit_service.reports import service
+from audit_service.reports.downloads import BINARY, Language, bundle_file, report_file
 from audit_service.reports.schemas import MEDIA_TYPES, Bundle, Report, ReportFormat
 
 router = APIRouter(prefix="/runs", tags=["reports"])
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The document.",
         "content": {
-            MEDIA_TYPES[ReportFormat.PDF]: _BINARY,
+            MEDIA_TYPES[ReportFormat.PDF]: BINARY,
             MEDIA_TYPES[ReportFormat.HTML]: {"schema": {"type": "string"}},
             MEDIA_TYPES[ReportFormat.JSON]: {"schema": {"type": "object"}},
-            MEDIA_TYPES[ReportFormat.DOCX]: _BINARY,
+            MEDIA_TYPES[ReportFormat.DOCX]: BINARY,
         },
     }
 }
 _ZIP: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The bundle.", "content": {"application/zip": _BINARY}},
+    200: {"description": "The bundle.", "content": {"application/zip": BINARY}},
     304: {"description": "The bundle is the one that If-None-Match names."},
 }
 _HARMLESS = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -52,7 +51,7 @@ def download_report(
     run_id: Uuid,
     session: Reading,
     *,
-    language: Annotated[str, Query(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", examples=["en", "zh-Hant"])] = "en",
+    language: Language = "en",
     file_format: Annotated[
         ReportFormat | None, Query(alias="format", description="Without one, what `Accept` likes best.")
     ] = None,
@@ -62,13 +61,9 @@ def download_report(
     """The evidence report. PDF, HTML, JSON and DOCX say the same; only the PDF is signed."""
     chosen = file_format or service.acceptable(accept)
     found = service.document(session, run_id, language=language, file_format=chosen, edition=edition)
-    headers = {
-        "ETag": f'"{found.digest}"',
-        "Content-Disposition": f'attachment; filename="evidence-{run_id}-{language}.{chosen}"',
-        "Content-Security-Policy": _HARMLESS,
-        "Vary": "Accept",
-    }
-    return Response(found.content, media_type=MEDIA_TYPES[chosen], headers=headers)
+    answer = report_file(found, run_id=run_id, language=language, file_format=chosen)
+    answer.headers.update({"Content-Security-Policy": _HARMLESS, "Vary": "Accept"})
+    return answer
 
 
 @router.get("/{run_id}/bundles", responses=responses(404))
@@ -87,12 +82,6 @@ def download_bundle(
     """Everything an auditor needs to check the run, as a zip. The ETag is its SHA-256."""
     with database.reading() as session:
         row = service.bundle(session, run_id, edition=edition)
-    tag = f'"{row.digest}"'
-    if tag in if_none_match:
+    if (tag := f'"{row.digest}"') in if_none_match:
         return Response(status_code=304, headers={"ETag": tag})
-    headers = {
-        "ETag": tag,
-        "Content-Length": str(row.size),
-        "Content-Disposition": f'attachment; filename="evidence-{run_id}.zip"',
-    }
-    return StreamingResponse(repository.stream(database, row), media_type="application/zip", headers=headers)
+    return bundle_file(database, row)

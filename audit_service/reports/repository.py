@@ -1,11 +1,13 @@
 """Bundles in parts: written once, read one part at a time."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import undefer
 
-from audit_service.db.handles import Database, ReadSession
+from audit_service.db.base import new_id
+from audit_service.db.handles import Database, ReadSession, WriteSession
 from audit_service.db.tables import BundlePartRow, BundleRow, ReportRow
 
 PART_BYTES = 1024 * 1024
@@ -28,12 +30,23 @@ def bundles(run_id: str) -> Select[BundleRow]:
     return select(BundleRow).where(BundleRow.run_id == run_id).order_by(BundleRow.edition.desc())
 
 
-def split(bundle_id: str, content: bytes) -> list[BundlePartRow]:
-    """The parts of a bundle that is yet to be saved."""
-    return [
-        BundlePartRow(bundle_id=bundle_id, ordinal=ordinal, content=content[start : start + PART_BYTES])
+def add_bundle(session: WriteSession, run_id: str, content: bytes, *, edition: int, evidence_digest: str) -> BundleRow:
+    """The bundle of an edition, with its parts."""
+    row = BundleRow(
+        id=new_id(),
+        run_id=run_id,
+        edition=edition,
+        size=len(content),
+        digest=hashlib.sha256(content).hexdigest(),
+        evidence_digest=evidence_digest,
+    )
+    session.add(row)
+    session.flush()
+    session.add_all(
+        BundlePartRow(bundle_id=row.id, ordinal=ordinal, content=content[start : start + PART_BYTES])
         for ordinal, start in enumerate(range(0, len(content), PART_BYTES))
-    ]
+    )
+    return row
 
 
 def stream(database: Database, bundle: BundleRow) -> Iterator[bytes]:

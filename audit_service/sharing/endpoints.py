@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from fastapi.responses import StreamingResponse
 
 from audit_service.border.handle import Address, AppLimiter, AppSettings, Handle
 from audit_service.border.paging import ById, Page, newest_first
@@ -12,9 +11,9 @@ from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import ShareRow
 from audit_service.identity.authentication import Caller
 from audit_service.problems import WITH_BODY, responses
-from audit_service.reports import repository
 from audit_service.reports import service as reports
-from audit_service.reports.schemas import MEDIA_TYPES, ReportFormat
+from audit_service.reports.downloads import BINARY, Language, bundle_file, report_file
+from audit_service.reports.schemas import ReportFormat
 from audit_service.sharing import service
 from audit_service.sharing.schemas import NewShare, Share, ShareCreate, SharedRun
 
@@ -29,7 +28,6 @@ open_calls = APIRouter(prefix="/shared", tags=["sharing"], dependencies=[Depends
 """Calls whose link is all that they need."""
 
 Link = Annotated[str, Path(max_length=200, pattern=r"^[\x21-\x7e]+$", description="What the link ends with.")]
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 @router.post("/runs/{run_id}/shares", status_code=201, responses=responses(*WITH_BODY, 404))
@@ -65,7 +63,7 @@ def open_share(link: Link, handle: Handle, address: Address) -> SharedRun:
     "/{link}/bundle",
     response_class=Response,
     responses={
-        200: {"description": "The bundle.", "content": {"application/zip": _BINARY}},
+        200: {"description": "The bundle.", "content": {"application/zip": BINARY}},
         **responses(404, 410),
     },
 )
@@ -74,19 +72,14 @@ def download_shared_bundle(link: Link, handle: Handle, address: Address) -> Resp
     opened = service.open_link(handle, link, what="bundle", address=address)
     with opened.database.reading() as session:
         row = service.bundle_of(session, opened.share)
-    headers = {
-        "ETag": f'"{row.digest}"',
-        "Content-Length": str(row.size),
-        "Content-Disposition": f'attachment; filename="evidence-{row.run_id}.zip"',
-    }
-    return StreamingResponse(repository.stream(opened.database, row), media_type="application/zip", headers=headers)
+    return bundle_file(opened.database, row)
 
 
 @open_calls.get(
     "/{link}/report",
     response_class=Response,
     responses={
-        200: {"description": "The PDF.", "content": {"application/pdf": _BINARY}},
+        200: {"description": "The PDF.", "content": {"application/pdf": BINARY}},
         **responses(404, 410),
     },
 )
@@ -94,7 +87,7 @@ def download_shared_report(
     link: Link,
     handle: Handle,
     address: Address,
-    language: Annotated[str, Query(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", examples=["en", "zh-Hant"])] = "en",
+    language: Language = "en",
 ) -> Response:
     """The report that the link shares, as PDF."""
     opened = service.open_link(handle, link, what="report", address=address)
@@ -103,8 +96,4 @@ def download_shared_report(
         found = reports.document(
             session, shared.run_id, language=language, file_format=ReportFormat.PDF, edition=shared.edition
         )
-    headers = {
-        "ETag": f'"{found.digest}"',
-        "Content-Disposition": f'attachment; filename="evidence-{shared.run_id}-{language}.pdf"',
-    }
-    return Response(found.content, media_type=MEDIA_TYPES[ReportFormat.PDF], headers=headers)
+    return report_file(found, run_id=shared.run_id, language=language, file_format=ReportFormat.PDF)

@@ -6,13 +6,12 @@ from fastapi.testclient import TestClient
 
 from audit_service.audits import lifecycle
 from audit_service.client import Client
-from audit_service.db.base import new_id
 from audit_service.db.handles import Database
 from audit_service.db.tables import BundlePartRow, BundleRow, ReportRow
 from audit_service.dispatch import CPU, waiting
 from audit_service.domain.lifecycle import RunState
 from audit_service.errors import Unavailable
-from audit_service.reports.repository import PART_BYTES, split
+from audit_service.reports.repository import PART_BYTES, add_bundle
 from tests.service import Audit
 
 FILES = {"pdf": b"%PDF-1.7", "html": b"<p>x</p>", "json": b'{"title":"x"}', "docx": b"PK-docx"}
@@ -34,15 +33,8 @@ def run(audit: Audit, database: Database) -> dict[str, Any]:
 
 @pytest.fixture
 def bundle(run: dict[str, Any], database: Database) -> BundleRow:
-    digest = hashlib.sha256(PACKED).hexdigest()
-    kept = BundleRow(
-        id=new_id(), run_id=run["id"], edition=1, size=len(PACKED), digest=digest, evidence_digest="e" * 64
-    )
     with database.writing() as session:
-        session.add(kept)
-        session.flush()
-        session.add_all(split(kept.id, PACKED))
-    return kept
+        return add_bundle(session, run["id"], PACKED, edition=1, evidence_digest="e" * 64)
 
 
 def complete(database: Database, run_id: str) -> None:

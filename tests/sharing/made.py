@@ -2,24 +2,15 @@
 
 import hashlib
 
-from audit_service.db.base import new_id
 from audit_service.db.handles import Database
-from audit_service.db.tables import BundleRow, ReportRow
-from audit_service.reports.repository import split
+from audit_service.db.tables import ReportRow
+from audit_service.reports import repository
 
 PACKED = b"PK of the whole evidence"
 PDF = b"%PDF of the evidence"
 
 
 def add_bundle(database: Database, run_id: str, *, edition: int = 1, content: bytes = PACKED) -> None:
-    bundle = BundleRow(
-        id=new_id(),
-        run_id=run_id,
-        edition=edition,
-        size=len(content),
-        digest=hashlib.sha256(content).hexdigest(),
-        evidence_digest="e" * 64,
-    )
     report = ReportRow(
         run_id=run_id,
         language="en",
@@ -31,6 +22,5 @@ def add_bundle(database: Database, run_id: str, *, edition: int = 1, content: by
         digest=hashlib.sha256(PDF).hexdigest(),
     )
     with database.writing() as session:
-        session.add_all([bundle, report])
-        session.flush()
-        session.add_all(split(bundle.id, content))
+        session.add(report)
+        repository.add_bundle(session, run_id, content, edition=edition, evidence_digest="e" * 64)

@@ -1,6 +1,5 @@
 """Report a run: gather its evidence, render it, save the documents."""
 
-import hashlib
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -10,10 +9,8 @@ from sqlalchemy import select
 
 from audit_service.approvals import service as approvals
 from audit_service.audits import lifecycle
-from audit_service.db.base import new_id
 from audit_service.db.handles import ReadSession
 from audit_service.db.tables import (
-    BundleRow,
     ModelVersionRow,
     ReportRow,
     RunRow,
@@ -27,7 +24,7 @@ from audit_service.domain.plan import ModelIdentity
 from audit_service.domain.trace import Measured
 from audit_service.errors import InvalidModel, ModelChanged
 from audit_service.registry.inspection import verify_unchanged
-from audit_service.reports.repository import bundles, reports, split
+from audit_service.reports.repository import add_bundle, bundles, reports
 from audit_service.responses import service as responses
 from audit_service.settings import get_settings
 from workers import records
@@ -189,23 +186,13 @@ def _records(cells: RunCells) -> list[ShardRecord]:
 
 def _save(worker: Runtime, edition: Edition) -> None:
     """Keep reports and bundle together; the first edition completes the run."""
-    run_id, number, packed = edition.run_id, edition.number, edition.bundle
+    run_id, number = edition.run_id, edition.number
     with worker.database.writing() as session:
         state = lifecycle.locked(session, run_id).state
         if state not in _REPORTED:
             return  # cancelled meanwhile
         session.add_all(_row(run_id, number, made) for made in edition.reports)
-        kept = BundleRow(
-            id=new_id(),
-            run_id=run_id,
-            edition=number,
-            size=len(packed),
-            digest=hashlib.sha256(packed).hexdigest(),
-            evidence_digest=edition.evidence_digest,
-        )
-        session.add(kept)
-        session.flush()
-        session.add_all(split(kept.id, packed))
+        add_bundle(session, run_id, edition.bundle, edition=number, evidence_digest=edition.evidence_digest)
         if state is RunState.REPORTING:
             lifecycle.move(session, run_id, RunState.COMPLETED, by=worker.name)
 
