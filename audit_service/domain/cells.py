@@ -86,6 +86,12 @@ class DecisionTable:
         enough = np.nan_to_num(self.coverage, nan=0.0) >= min_coverage
         return np.asarray((self.finite() & enough).all(axis=1))
 
+    def measured_of(self, pairs: Sequence[Pair], *, min_coverage: float) -> Mask:
+        """[pair] whether each of these pairs, whatever their order, is one that was measured."""
+        measured = self.measured(min_coverage=min_coverage)
+        known = {pair.id for pair, kept in zip(self.pairs, measured, strict=True) if kept}
+        return np.array([pair.id in known for pair in pairs], dtype=bool)
+
     def select(self, mask: Mask) -> "DecisionTable":
         return self.take(np.flatnonzero(mask))
 

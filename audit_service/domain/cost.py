@@ -10,7 +10,7 @@ from pydantic import Field
 
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.pairs import Pair, PairSet, Side
-from audit_service.domain.plan import Corruption, Plan, Shard, ShardKind
+from audit_service.domain.plan import Plan, Shard, ShardKind
 from audit_service.domain.sites import DECISION
 
 CHARACTERS_PER_TOKEN = 4
@@ -65,8 +65,7 @@ def _answers(plan: Plan) -> int:
 
 def _repeats(plan: Plan, shard: Shard) -> int:
     """How often a shard traces each of its pairs."""
-    draws = plan.tracing.noise_draws if shard.corruption is Corruption.GAUSSIAN else 1
-    return draws * (_answers(plan) if plan.tracing.all_readouts else 1)
+    return plan.tracing.draws(shard.corruption) * (_answers(plan) if plan.tracing.all_readouts else 1)
 
 
 def _decided(prompts: Iterable[tuple[str, str]]) -> float:

@@ -98,11 +98,9 @@ def interactions(plan: Plan, table: JointTable, decisions: DecisionTable) -> lis
 
 
 def _measured(plan: Plan, table: JointTable, decisions: DecisionTable) -> Mask:
-    measured = decisions.measured(min_coverage=plan.behavior.min_coverage)
-    known = {pair.id for pair, kept in zip(decisions.pairs, measured, strict=True) if kept}
     cells = np.column_stack([table.alone.recipient, table.alone.patched, table.together])
-    known_here = np.array([pair.id in known for pair in table.alone.pairs], dtype=bool)
-    return np.asarray(np.isfinite(cells).all(axis=1) & known_here)
+    measured = decisions.measured_of(table.alone.pairs, min_coverage=plan.behavior.min_coverage)
+    return np.asarray(np.isfinite(cells).all(axis=1) & measured)
 
 
 def _excess(joint: Array, parts: Array, clusters: Clusters, plan: Plan, *, name: str) -> Estimate:

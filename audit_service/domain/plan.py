@@ -93,6 +93,10 @@ class Tracing(Frozen):
     placebo_pairs_per_form: int = Field(default=2, ge=0)
     seed: int = 0
 
+    def draws(self, corruption: Corruption | None) -> int:
+        """How often a pair is traced under the corruption; None is that of decisions."""
+        return self.noise_draws if corruption is Corruption.GAUSSIAN else 1
+
 
 class Unit(StrEnum):
     """What is resampled, and so what is taken to be independent."""

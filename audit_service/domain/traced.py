@@ -38,9 +38,7 @@ class Traced:
 
 
 def measured_part(plan: Plan, table: EffectTable, decisions: DecisionTable) -> Traced:
-    measured = decisions.measured(min_coverage=plan.behavior.min_coverage)
-    known = {pair.id for pair, kept in zip(decisions.pairs, measured, strict=True) if kept}
-    kept = table.finite() & np.array([pair.id in known for pair in table.pairs], dtype=bool)
+    kept = table.finite() & decisions.measured_of(table.pairs, min_coverage=plan.behavior.min_coverage)
     contrast, placebo = (
         table.select(kept & _of_kind(table, kind)).resolved() for kind in (PairKind.CONTRAST, PairKind.PLACEBO)
     )

@@ -96,7 +96,7 @@ def _sides(
             yield clean, recorded(others[0])
         case Corruption.GAUSSIAN:
             cues = [at for name in encoded.cues for at in encoded.clean.spans[name]]
-            for draw in range(setting.tracing.noise_draws):
+            for draw in range(setting.tracing.draws(setting.corruption)):
                 seed = _seed(setting.tracing.seed, encoded.id, draw)
                 noisy = noised(subject, encoded.clean.ids, cues, seed=seed, should_stop=should_stop)
                 yield clean, Side(encoded.clean, noisy)

@@ -11,7 +11,7 @@ from audit_service.db.tables import PairSetRow, RunRow, ShardRow
 from audit_service.dispatch import Task
 from audit_service.domain.joint import joint_shards
 from audit_service.domain.lifecycle import RunState, ShardState
-from audit_service.domain.plan import Corruption, Plan, Shard, ShardKind
+from audit_service.domain.plan import Plan, Shard, ShardKind
 from audit_service.domain.shards import shards
 from audit_service.pairsets import repository as pairsets
 from workers.cells import load, require_untouched
@@ -110,5 +110,4 @@ def work_units(plan: Plan, shard: Shard) -> int:
         ShardKind.EFFECTS: len(plan.sites),
         ShardKind.JOINT: len(shard.sites) * (len(shard.sites) - 1) // 2,
     }
-    draws = plan.tracing.noise_draws if shard.corruption is Corruption.GAUSSIAN else 1
-    return draws * (2 * WHOLE_PASS + patched[shard.kind]) * len(shard.pair_ids)
+    return plan.tracing.draws(shard.corruption) * (2 * WHOLE_PASS + patched[shard.kind]) * len(shard.pair_ids)
