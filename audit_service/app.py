@@ -50,6 +50,7 @@ Errors are RFC 9457 problem documents whose `remedy` says what to do. Lists are 
 Creating requests take an `Idempotency-Key`.
 """
 
+# Endpoints look alike and are written out nevertheless: their signatures and docstrings are the API's description.
 ROUTERS = (
     registry,
     library,

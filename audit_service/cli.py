@@ -225,6 +225,7 @@ def _say_error(error: AuditError) -> None:
 
 def main() -> None:
     """Run the command; an error of the user's ends with its remedy, not with a traceback."""
+    # Not from the settings: if one of them is wrong, that too is told in the log's format.
     configure(as_json=os.environ.get("AUDIT_LOG_FORMAT") == "json")
     # Threads that wait by spinning take the processor from the other processes of the machine; read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

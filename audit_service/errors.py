@@ -50,6 +50,9 @@ class AuditError(Exception):
         return "\n".join([self.message, *(f"  - {detail}" for detail in self.details), f"→ {self.remedy}"])
 
 
+# A table in all but its form: classes, because errors are caught, and found by clients, by their kind.
+
+
 class InvalidInput(AuditError):
     status = 422
     title = "The input cannot be used"

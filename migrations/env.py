@@ -1,4 +1,8 @@
-"""Alembic's entry: runs the migrations on the engine it is handed."""
+"""Alembic's entry: runs the migrations on the engine it is handed.
+
+A migration that was released is never changed. Each file therefore stands alone and says again what another said: code
+that they shared would change what they did.
+"""
 
 from typing import Any, Literal
 

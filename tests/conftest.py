@@ -58,7 +58,7 @@ def _settings_of_this_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` are the only ones that a machine may skip."""
+    """Skip tests marked `gpu` where there is no CUDA device to run them on; a machine may skip no others."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
