@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import redis
 
+from audit_service.db.handles import Database
 from audit_service.db.migrating import migrate
 from audit_service.embedded import Endpoints, services
 from audit_service.settings import Settings, get_settings
@@ -102,6 +103,14 @@ def database_url(servers: Endpoints, _migrated: str) -> Iterator[str]:
     yield servers.database_url.rpartition("/")[0] + f"/{name}"
     with _admin(servers) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def operator(database_url: str) -> Iterator[Database]:
+    """The test's database for the service itself, which sees all organisations."""
+    database = Database(database_url)
+    yield database
+    database.close()
 
 
 @pytest.fixture

@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import InternalError
@@ -9,13 +7,6 @@ from audit_service.db.tables import ModelRow
 from audit_service.errors import DatabaseBehind, DatabaseDown, InvalidInput, StorageFull
 from audit_service.identity.bootstrap import FIRST_ORGANISATION
 from tests.folders import free_port
-
-
-@pytest.fixture
-def operator(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -17,13 +17,6 @@ from audit_service.identity.permissions import Role
 
 
 @pytest.fixture
-def operator(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def mine(operator: Database) -> Database:
     return operator.acting_for(FIRST_ORGANISATION)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from audit_service.domain.plan import Corruption, Direction, Tracing
 from audit_service.domain.sites import Site, SiteKind
 from audit_service.errors import InvalidTrace
 from workers.engine.corruptions import mean, noised, zeroed
-from workers.engine.distributions import Readouts
+from workers.engine.distributions import READOUTS, Readouts
 from workers.engine.donors import record
 from workers.engine.patching import PairEffects, Side, trace_sides
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
@@ -130,5 +130,4 @@ def _averaged(found: Sequence[PairEffects]) -> PairEffects:
 def _mean_readouts(found: Sequence[Readouts]) -> Readouts | None:
     if not found:
         return None
-    names = [field.name for field in fields(Readouts)]
-    return Readouts(*(np.stack([getattr(one, name) for one in found]).mean(axis=0) for name in names))
+    return Readouts(*(np.stack([getattr(one, name) for one in found]).mean(axis=0) for name in READOUTS))

@@ -39,9 +39,20 @@ class Largest(TorchDispatchMode):
         return out
 
 
-def _llama(**shape: int) -> Subject:
+def _llama(*, layers: int, positions: int) -> Subject:
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=101, pad_token_id=0, bos_token_id=1, eos_token_id=2, **shape)
+    config = LlamaConfig(
+        vocab_size=101,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=positions,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
     model = LlamaForCausalLM(config)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -50,14 +61,7 @@ def _llama(**shape: int) -> Subject:
 
 
 def test_a_prompt_of_8192_tokens_is_patched_exactly_in_bounded_memory() -> None:
-    subject = _llama(
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=LONG + 8,
-    )
+    subject = _llama(layers=2, positions=LONG + 8)
     clean = tuple(np.random.default_rng(0).integers(3, 100, size=LONG).tolist())
     corrupt = (*clean[:4000], 5, *clean[4001:])
     exchanges = [
@@ -73,14 +77,7 @@ def test_a_prompt_of_8192_tokens_is_patched_exactly_in_bounded_memory() -> None:
 
 
 def test_a_model_of_a_hundred_layers_is_patched_exactly() -> None:
-    subject = _llama(
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=100,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-    )
+    subject = _llama(layers=100, positions=64)
     exchanges = [Exchange(SiteKind.ATTN_OUT, layer, None, (8,), (8,)) for layer in range(0, 100, 7)]
     found = patch(subject, record(subject, CORRUPT), record(subject, CLEAN), exchanges, labels=LABELS)
     expected = [naive.patched_decision(subject, CORRUPT, CLEAN, exchange, LABELS) for exchange in exchanges]
