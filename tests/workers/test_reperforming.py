@@ -21,15 +21,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repetition, Tables,
     options = {"joint_sites": 2, "pairs_per_form": 2, "placebo_pairs_per_form": 0, "windows": (1, 2)}
     made, pairs, network = planted(tmp_path_factory.mktemp("model"), REDUNDANT, **options)
     answers = {"cheap": Answer(spellings=(" Yes",), amount=1), "dear": Answer(spellings=(" No",), amount=3)}
+    corruptions = tuple(one for one in Corruption if one is not Corruption.POSITIONAL_MEAN)  # no plan has it
     plan = changed(
         made,
         behavior=made.behavior.model_copy(update={"answers": answers}),
         metrics=BUILT_IN,
         pairs_per_shard=8,
-        tracing=made.tracing.model_copy(update={"all_readouts": True, "corruptions": tuple(Corruption)}),
+        tracing=made.tracing.model_copy(update={"all_readouts": True, "corruptions": corruptions}),
     )
     tables = measured(plan, pairs, network)
-    return Repetition(network, plan, pairs), tables, tables.joint[0].pairs[0]
+    return Repetition(network, plan, pairs), tables, tables.joint[0].alone.pairs[0]
 
 
 def test_everything_that_was_measured_of_a_pair_is_repeated_and_agrees(whole: tuple[Repetition, Tables, Pair]) -> None:
@@ -74,7 +75,7 @@ def test_a_changed_effect_readout_or_joint_cell_is_found(whole: tuple[Repetition
         assert found.deviation == pytest.approx(0.01, abs=1e-4)
     joint = tables.joint[1]
     cells = joint.together.copy()
-    cells[joint.pairs.index(pair), 0] -= 0.5
+    cells[joint.alone.pairs.index(pair), 0] -= 0.5
     found = repetition.joint(pair, replace(joint, together=cells))
     assert (found.holds, found.widest, found.cells) == (False, "together", 1)
 
