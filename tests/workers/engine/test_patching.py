@@ -31,6 +31,8 @@ KINDS = (SiteKind.RESID_PRE, SiteKind.RESID_MID, SiteKind.RESID_POST, SiteKind.A
 INSIDE = (SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN)
 EXPERTS = ("mixtral", "qwen3-moe")
 TOLERANCE = 1e-4
+COMPARED = 24
+"""Cells that are computed by plain hooks as well, at least; they are drawn from all that are patched together."""
 Ids = tuple[int, ...]
 Positions = Sequence[tuple[Ids, Ids]]
 
@@ -51,8 +53,9 @@ def _assert_equals_naive(
     exchanges = list(_exchanges(subject, positions, kinds))
     sides = (record(subject, ids, neurons=SiteKind.NEURONS in kinds) for ids in (recipient, donor))
     found = patch(subject, *sides, exchanges, labels=LABELS)
-    expected = [naive.patched_decision(subject, recipient, donor, e, LABELS) for e in exchanges]
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    drawn = np.random.default_rng(len(exchanges)).permutation(len(exchanges))[: max(COMPARED, len(exchanges) // 4)]
+    expected = [naive.patched_decision(subject, recipient, donor, exchanges[number], LABELS) for number in drawn]
+    np.testing.assert_allclose(found[drawn], expected, atol=TOLERANCE, rtol=0)
     assert np.ptp(expected) > 100 * TOLERANCE
 
 
