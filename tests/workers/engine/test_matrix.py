@@ -14,6 +14,7 @@ from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidTrace
 from tests.workers.engine import naive
 from tests.workers.engine.models import CLASSIFIERS, MORE, VARIANTS, WHOLE, tiny
+from workers.engine.changes import Features, Neurons, Part, Subspace
 from workers.engine.corruptions import jittered, mean, noised, positional_mean, zeroed
 from workers.engine.decisions import measure_decisions
 from workers.engine.donors import Recording, record
@@ -154,3 +155,34 @@ def test_the_company_of_a_cell_or_prompt_changes_no_number(variant: str) -> None
     for part in np.array_split(rng.permutation(len(prompts)), 3):
         again = measure_decisions(subject, [prompts[number] for number in part], labels).d
         np.testing.assert_allclose(again, decided[part], atol=1e-5, rtol=0)
+
+
+def _parts(width: int) -> list[tuple[Part, Callable[[Tensor, Tensor], Tensor]]]:
+    """Directions, entries and features of an activation, and what exchanging them makes of own and donor's rows."""
+    draw = torch.Generator().manual_seed(width)
+    basis = torch.linalg.qr(torch.randn(width, 3, generator=draw)).Q.T.contiguous()
+    encoder, decoder = (torch.randn(shape, generator=draw) / 2 for shape in ((width, 5), (5, width)))
+    features = Features(encoder, torch.zeros(5), decoder, torch.zeros(5))
+    some = torch.zeros(width).index_fill(0, torch.tensor([0, 3, 5]), 1)
+    return [
+        (Subspace(basis), lambda own, donors: own + (donors - own) @ basis.T @ basis),
+        (Neurons((0, 3, 5)), lambda own, donors: own + (donors - own) * some),
+        (features, lambda own, donors: own + ((donors @ encoder).relu() - (own @ encoder).relu()) @ decoder),
+    ]
+
+
+@pytest.mark.parametrize("variant", HALVES)
+@pytest.mark.parametrize("direction", Direction)
+def test_parts_of_activations_equal_plain_hooks(variant: str, direction: Direction) -> None:
+    subject, labels = tiny(variant), labels_of(variant)
+    recipient, donor = (CORRUPT, CLEAN) if direction is Direction.DENOISE else (CLEAN, CORRUPT)
+    made, expected = [], []
+    for number, one in enumerate(cells(subject, kinds_of(subject, inside=False), seed=len(variant))):
+        donors = _rows(subject, donor, one)[list(one.donor)]
+        part, become = _parts(donors.shape[1])[number % 3]
+        made.append(one._replace(part=part))
+        rows = naive.changed_logits(subject, recipient, [(one, lambda own, b=become, d=donors: b(own, d))])
+        expected.append(naive.decision(rows, *labels))
+    found = patch(subject, *(record(subject, ids, neurons=True) for ids in (recipient, donor)), made, labels=labels)
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
+    assert np.ptp(expected) > 0.01
