@@ -177,14 +177,23 @@ def _parameters(file: Path) -> int:
         text = stream.read(length)
     try:
         header = json.loads(text)
-        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
-        end = max((tensor["data_offsets"][1] for tensor in tensors), default=0)
-        count: int = sum(math.prod(tensor["shape"]) for tensor in tensors)
+        tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
+        end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+        count = sum(_numbers(name, tensors) for name in tensors)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise _no_safetensors(file) from error
     if 8 + length + end != size:
         raise InvalidModel(f"{file.name} is cut off or damaged.", remedy="Copy the file again.")
     return count
+
+
+def _numbers(name: str, tensors: dict[str, Any]) -> int:
+    """How many of the model's numbers a tensor holds; bitsandbytes packs two in a byte and notes its scales beside."""
+    owner, beside, _ = name.rpartition(".weight.")
+    if (beside and f"{owner}.weight" in tensors) or name.endswith((".SCB", ".weight_format")):
+        return 0
+    held: int = math.prod(tensors[name]["shape"])
+    return held * (2 if f"{name}.absmax" in tensors else 1)
 
 
 def _no_safetensors(file: Path) -> InvalidModel:

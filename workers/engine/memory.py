@@ -5,11 +5,11 @@ copies or the MLP's hidden activations (gate, projection, product and its input)
 What a machine really takes is measured by a calibration (costs.py); runs that do not fit are flown in halves.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audit_service.domain.work import ROWS_IN_FLIGHT
 from audit_service.errors import TooLittleMemory
@@ -43,8 +43,16 @@ def rows_at_once(subject: Subject, *, length: int) -> int:
 
 def _row_bytes(subject: Subject) -> int:
     anatomy = subject.anatomy
-    hidden = max(size for parameter in anatomy.blocks[0].layer.parameters() for size in parameter.shape)
+    hidden = max(size for module in anatomy.blocks[0].layer.modules() for size in _sizes(module))
     return COPIES * (anatomy.width + hidden) * subject.dtype.itemsize
+
+
+def _sizes(module: nn.Module) -> Iterator[int]:
+    """Widths that a module reads and gives; packed weights have a shape that tells nothing of them."""
+    if isinstance(module, nn.Linear):
+        yield from (module.in_features, module.out_features)
+    else:
+        yield from (size for parameter in module.parameters(recurse=False) for size in parameter.shape)
 
 
 def in_halves(items: Sequence[Item], fly: Callable[[Sequence[Item]], Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, BitsAndBytesConfig
 
 from audit_service.errors import InvalidModel, InvalidTrace
+from audit_service.registry.inspection import inspect
 from tests.workers.engine import naive
 from tests.workers.engine.models import SHAPE, tiny
 from tests.workers.engine.test_matrix import CLEAN, CORRUPT, TOKENS, cells, kinds_of
@@ -18,7 +19,8 @@ from workers.engine import quantization
 from workers.engine.attribution import attribute
 from workers.engine.determinism import measured
 from workers.engine.donors import record
-from workers.engine.loading import load_subject
+from workers.engine.loading import describe, load_subject
+from workers.engine.memory import flight_bytes
 from workers.engine.patching import patch
 from workers.engine.selfcheck import PACKED
 from workers.engine.wiring import Contrast
@@ -37,6 +39,7 @@ def _saved(folder: Path, family: str = "llama", **packed: Any) -> Path:
         for parameter in whole.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
     whole.save_pretrained(folder / "whole")
+    words.save_pretrained(folder / "whole")
     model = AutoModelForCausalLM.from_pretrained(
         folder / "whole", dtype=torch.float32, quantization_config=BitsAndBytesConfig(**packed)
     )
@@ -61,6 +64,17 @@ def test_cells_of_a_packed_model_equal_plain_hooks_and_say_so(
     np.testing.assert_allclose(found, expected, atol=PACKED, rtol=0)
     assert np.ptp(expected) > 10 * PACKED
     assert measured(subject, ()).dtype == f"float32, weights in {words}"
+
+
+@pytest.mark.parametrize("packed", [FOUR, EIGHT])
+def test_a_packed_model_is_as_large_as_the_whole_one(tmp_path: Path, packed: dict[str, Any]) -> None:
+    """In what is said of it, and in what runs in flight take beside its weights."""
+    folder = _saved(tmp_path, **packed)
+    whole, found = (load_subject(one, device="cpu") for one in (tmp_path / "whole", folder))
+    parameters = sum(parameter.numel() for parameter in whole.model.parameters())
+    assert inspect(folder, name="loans", version="1", dtype="float32").parameters == parameters
+    assert describe(folder).parameters == parameters
+    assert flight_bytes(found, rows=9, length=9) == flight_bytes(whole, rows=9, length=9)
 
 
 @pytest.mark.parametrize(
