@@ -36,7 +36,7 @@ def _grid(subject: Subject) -> list[Exchange]:
     return plain + [Exchange(SiteKind.Z, layer, head, tuple(range(6)), tuple(range(6))) for layer, head in heads]
 
 
-@pytest.mark.parametrize("variant", DENSE)
+@pytest.mark.parametrize("variant", [*DENSE, "granite-multiplied"])
 def test_an_estimate_is_the_slope_of_a_small_step_towards_the_donor(variant: str) -> None:
     subject = tiny(variant)
     subject.model.double()
@@ -104,7 +104,7 @@ def _inside(subject: Subject) -> list[Exchange]:
     ]
 
 
-@pytest.mark.parametrize("variant", ["llama", "gpt2", "gemma2-sliding-softcap", "qwen3"])
+@pytest.mark.parametrize("variant", ["llama", "gpt2", "gemma2-sliding-softcap", "qwen3", "granite_swa-sinks"])
 def test_inside_attention_what_becomes_of_the_heads_output_is_exact_and_the_rest_a_slope(variant: str) -> None:
     subject = tiny(variant)
     subject.model.double()
@@ -217,3 +217,10 @@ def test_where_nothing_is_left_to_screen_nothing_was_missed() -> None:
 def test_effects_that_are_no_numbers_do_not_count_as_small() -> None:
     with pytest.raises(InvalidTrace, match="not finite"):
         missed_at_most(np.array([0.1, np.nan]), total=40, threshold=0.05, alpha=0.05)
+
+
+def test_inside_gated_attention_no_estimate_is_made() -> None:
+    subject = tiny("bitnet")
+    query = Exchange(SiteKind.Q, 1, 2, (5,), (5,))
+    with pytest.raises(InvalidTrace, match="bitnet gates or norms what its heads read"):
+        attribute(subject, record(subject, CORRUPT), record(subject, CLEAN), [query], labels=LABELS)
