@@ -13,7 +13,6 @@ from audit_service import problems
 from audit_service.approvals.endpoints import router as approvals
 from audit_service.audits.endpoints import plans, runs
 from audit_service.behaviors.endpoints import router as behaviors
-from audit_service.border.limits import LARGEST_BODY, BodyLimit
 from audit_service.border.observing import Observed
 from audit_service.db.handles import Database
 from audit_service.deployments.endpoints import router as deployments
@@ -21,7 +20,7 @@ from audit_service.errors import DatabaseDown
 from audit_service.events.endpoints import router as events
 from audit_service.findings.endpoints import router as findings
 from audit_service.health.endpoints import router as health
-from audit_service.identity.authentication import authorise
+from audit_service.identity.authentication import caller
 from audit_service.identity.endpoints import open_calls
 from audit_service.identity.endpoints import router as identity
 from audit_service.identity.limits import Limiter
@@ -79,7 +78,7 @@ class Api(FastAPI):
     """FastAPI that speaks of every error as a problem document."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return Observed(BodyLimit(super().build_middleware_stack()), self.state.registry)
+        return Observed(super().build_middleware_stack(), self.state.registry)
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -104,7 +103,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=_closing,
         generate_unique_id_function=lambda route: route.name,
-        max_body_size=LARGEST_BODY,
         responses=problems.responses(422, 500, 503),
     )
     app.state.registry = CollectorRegistry()
@@ -114,7 +112,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.include_router(
-            router, prefix="/v1", dependencies=[Depends(authorise)], responses=problems.responses(401, 403, 429)
+            router, prefix="/v1", dependencies=[Depends(caller)], responses=problems.responses(401, 403, 429)
         )
     for router in (open_calls, shared, signed_calls):
         app.include_router(router, prefix="/v1", responses=problems.responses(429))

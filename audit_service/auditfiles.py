@@ -5,7 +5,8 @@ from pathlib import Path
 
 from audit_service.domain.auditfile import DEMO, DEMO_MODEL, AuditFile, parse_audit_file
 from audit_service.domain.generation import generate
-from audit_service.domain.pairfiles import PairFormat, parse_pairs
+from audit_service.domain.pairfiles import parse_pairs
+from audit_service.domain.pairreaders import PairFormat
 from audit_service.domain.pairs import PairSet
 from audit_service.errors import InvalidInput, InvalidModel
 from audit_service.settings import get_settings

@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem documents: what went wrong, and what to do about it."""
 
 import logging
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -95,19 +96,6 @@ _DESCRIPTIONS = {
 }
 
 
-def too_large(limit: int) -> JSONResponse:
-    """The answer to a body of more than ``limit`` bytes."""
-    return _answer(
-        Problem(
-            type="about:blank",
-            title="Content Too Large",
-            status=413,
-            detail=f"The body has more than {limit} bytes.",
-            remedy=_HTTP_REMEDIES[413],
-        )
-    )
-
-
 def problem_of(error: AuditError) -> Problem:
     return Problem(
         type=type(error).urn(),
@@ -162,7 +150,7 @@ def _http_error(_: Request, error: Exception) -> JSONResponse:
     return _answer(
         Problem(
             type=NotFound.urn() if error.status_code == 404 else "about:blank",
-            title=NotFound.title if error.status_code == 404 else str(error.detail),
+            title=NotFound.title if error.status_code == 404 else HTTPStatus(error.status_code).phrase,
             status=error.status_code,
             detail=str(error.detail),
             remedy=_HTTP_REMEDIES.get(error.status_code, "Correct the request; see /docs."),

@@ -8,6 +8,7 @@ from audit_service.approvals import service
 from audit_service.approvals.schemas import ApprovalRecord, DecisionMade, Submission
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import ApprovalRow
@@ -15,7 +16,7 @@ from audit_service.domain.approvals import Decision
 from audit_service.identity.authentication import Caller
 from audit_service.problems import WITH_BODY, responses
 
-router = APIRouter(prefix="/approvals", tags=["approvals"])
+router = APIRouter(prefix="/approvals", tags=["approvals"], route_class=Guarded)
 
 
 @router.post("", status_code=201, responses=responses(*WITH_BODY, 404, 409, existing=ApprovalRecord))

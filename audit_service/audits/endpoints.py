@@ -8,14 +8,15 @@ from audit_service.audits import planning, repository, service
 from audit_service.audits.schemas import PlanCreate, PlanRecord, Run, RunCreate, RunDetail, Shard
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, ByNumber, Page, in_order, newest_first
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.tables import PlanRow, RunRow, ShardRow
 from audit_service.domain.lifecycle import RunState
 from audit_service.problems import WITH_BODY, responses
 
-plans = APIRouter(prefix="/plans", tags=["plans"])
-runs = APIRouter(prefix="/runs", tags=["runs"])
+plans = APIRouter(prefix="/plans", tags=["plans"], route_class=Guarded)
+runs = APIRouter(prefix="/runs", tags=["runs"], route_class=Guarded)
 
 
 @plans.post("", status_code=201, responses=responses(*WITH_BODY, 404, 409, existing=PlanRecord))

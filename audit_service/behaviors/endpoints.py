@@ -10,13 +10,14 @@ from audit_service.behaviors.example import EXAMPLE
 from audit_service.behaviors.schemas import BehaviorVersion
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import BehaviorVersionRow
 from audit_service.domain.behaviors import Behavior
 from audit_service.problems import WITH_BODY, responses
 
-router = APIRouter(tags=["behaviors"])
+router = APIRouter(tags=["behaviors"], route_class=Guarded)
 
 
 @router.post("/behavior-versions", status_code=201, responses=responses(*WITH_BODY, 409, existing=BehaviorVersion))

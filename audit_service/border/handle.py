@@ -24,7 +24,8 @@ def _limiter(request: Request) -> Limiter:
     return limiter
 
 
-def _address(request: Request) -> str | None:
+def address_of(request: Request) -> str | None:
+    """Where the request came from; behind a proxy, what the proxy says, if uvicorn was told to trust it."""
     return request.client.host if request.client else None
 
 
@@ -32,5 +33,4 @@ Handle = Annotated[Database, Depends(_database)]
 """The database without anybody to act for; ``border.transactions`` has those of the caller."""
 AppSettings = Annotated[Settings, Depends(_settings)]
 AppLimiter = Annotated[Limiter, Depends(_limiter)]
-Address = Annotated[str | None, Depends(_address)]
-"""Where the request came from; behind a proxy, what the proxy says, if uvicorn was told to trust it."""
+Address = Annotated[str | None, Depends(address_of)]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Header, Request, Response
 from sqlalchemy.dialects.postgresql import insert
 
+from audit_service.border.files import SentFile
 from audit_service.border.schemas import Answer
 from audit_service.db.base import Ensured
 from audit_service.db.handles import WriteSession
@@ -16,6 +17,7 @@ from audit_service.domain.lifecycle import EventKind
 from audit_service.errors import Conflict
 from audit_service.events import repository as events
 from audit_service.identity.authentication import Caller
+from audit_service.identity.principals import Principal
 
 A = TypeVar("A", bound=Answer)
 
@@ -73,25 +75,24 @@ class Once:
         return kind.model_validate(former.body, strict=False)
 
 
-async def _once(
-    request: Request,
-    response: Response,
-    caller: Caller,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key",
-            min_length=1,
-            max_length=200,
-            pattern=r"^[\x21-\x7e]+$",
-            description="Of your choice, new for each new request; the same key with the same request is done once.",
-        ),
-    ] = None,
-) -> Once:
+_Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Of your choice, new for each new request; the same key with the same request is done once.",
+    ),
+]
+
+
+def _once(request: Request, response: Response, caller: Principal, *, key: str | None, body_digest: str) -> Once:
+    """The identity of a request whose body has the digest."""
     # Whoever sends another one's key asks for something else: an answer says who did it.
-    asked = f"{caller.name}\n{request.url.query}\n".encode() + await request.body()
+    asked = f"{caller.name}\n{request.url.query}\n{body_digest}".encode()
     return Once(
-        key=idempotency_key,
+        key=key,
         route=f"{request.method} {request.url.path}",
         request_digest=hashlib.sha256(asked).hexdigest(),
         organisation_id=caller.organisation_id,
@@ -101,4 +102,15 @@ async def _once(
     )
 
 
-Idempotent = Annotated[Once, Depends(_once)]
+async def _of_body(request: Request, response: Response, caller: Caller, key: _Key = None) -> Once:
+    digest = hashlib.sha256(await request.body()).hexdigest()
+    return _once(request, response, caller, key=key, body_digest=digest)
+
+
+def _of_file(request: Request, response: Response, caller: Caller, sent: SentFile, key: _Key = None) -> Once:
+    return _once(request, response, caller, key=key, body_digest=sent.digest)
+
+
+Idempotent = Annotated[Once, Depends(_of_body)]
+IdempotentFile = Annotated[Once, Depends(_of_file)]
+"""For a call that takes a ``SentFile``."""

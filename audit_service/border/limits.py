@@ -1,23 +1,45 @@
-"""The largest body, refused before any of it is read."""
+"""How large a body may be, by who may send it; what is larger is not read to its end."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message
 
-from audit_service import problems
+KIB = 1024
+MIB = 1024 * KIB
 
-LARGEST_BODY = 256 * 1024 * 1024
-"""Bytes; a file of 100,000 pairs is about half of that."""
+OPEN_CALL = 256 * KIB
+"""Bytes that anybody may send: a sign-in, or an event of a model registry."""
+CALL = 4 * MIB
+"""Bytes that a caller may send whose token was checked."""
+FILES: Mapping[str, int] = MappingProxyType({"upload_pair_set": 256 * MIB})
+"""Calls that take a file. One of 100,000 pairs is about half of that."""
 
 
-class BodyLimit:
-    """Answers 413 as a problem document; FastAPI's own limit answers in plain text when the length is announced."""
+def bounded(request: Request, limit: int) -> Request:
+    """The request, whose body ends in an error behind ``limit`` bytes, whatever was announced.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Raises:
+        HTTPException: 413, the announced length is beyond the limit.
+    """
+    announced = Headers(scope=request.scope).get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise _too_large(limit)
+    taken = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        announced = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
-        if announced.isdecimal() and int(announced) > LARGEST_BODY:
-            await problems.too_large(LARGEST_BODY)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+    async def counted() -> Message:
+        nonlocal taken
+        message = await request.receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise _too_large(limit)
+        return message
+
+    return Request(request.scope, counted)
+
+
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"The body has more than {limit} bytes.")

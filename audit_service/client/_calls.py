@@ -11,7 +11,7 @@ from audit_service.client._people import PeopleCalls
 from audit_service.client._records import RecordCalls
 from audit_service.client._runs import RunCalls
 from audit_service.domain.behaviors import Behavior
-from audit_service.domain.pairfiles import PairFormat
+from audit_service.domain.pairreaders import PairFormat
 from audit_service.domain.pairs import Pair
 from audit_service.domain.readings import MetricDefinition
 from audit_service.library.schemas import LibraryEntry, LibraryEntryDetail

@@ -1,29 +1,21 @@
 """Pair files as people write them: CSV, JSONL or JSON, every bad row named at once."""
 
-import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Iterator
-from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import IO
 
 from pydantic import Field, ValidationError
 
 from audit_service.domain.behaviors import FormKind
 from audit_service.domain.manifest import Frozen
+from audit_service.domain.pairreaders import PairFormat, Row, rows
 from audit_service.domain.pairs import Pair, PairKind, PairSet, Segment
 from audit_service.domain.provenance import Provenance
 from audit_service.errors import InvalidPairs
 
 NAMED_ROWS = 20
 """So many bad rows are named; the rest are counted."""
-
-
-class PairFormat(StrEnum):
-    CSV = "csv"
-    JSONL = "jsonl"
-    JSON = "json"
 
 
 class PairRow(Frozen):
@@ -45,6 +37,7 @@ class PairRow(Frozen):
     """Rows that share a cue or a person; default is template and cues, one cluster for each pair of cues."""
 
     def pair(self, number: int) -> Pair:
+        """The pair that the row tells of; its number is its name if it has none."""
         before, reference, comparison, after = _split(self.reference_prompt, self.comparison_prompt)
         cues = reference.strip(), comparison.strip()
         placebo = self.reference_group == self.comparison_group
@@ -70,42 +63,69 @@ class PairRow(Frozen):
         )
 
 
-class _Row(NamedTuple):
-    number: int
-    """As the user's editor or spreadsheet shows it: the first line is 1."""
-    content: Any
-    problem: str = "not an object with fields"
-    """What is said of a row whose content is no object."""
+_COLUMNS = frozenset(PairRow.model_fields)
+
+
+class Problems:
+    """What is wrong with a file: its first rows by name, the others counted."""
+
+    def __init__(self) -> None:
+        self._named: list[str] = []
+        self._count = 0
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def add(self, problem: str) -> None:
+        self._count += 1
+        if len(self._named) < NAMED_ROWS:
+            self._named.append(problem)
+
+    def error(self) -> InvalidPairs:
+        more = self._count - len(self._named)
+        return InvalidPairs(
+            f"{self._count} problem{'s' if self._count > 1 else ''} in the pair file; nothing was stored.",
+            remedy="Correct the rows named and send the whole file again.",
+            details=self._named + ([f"and {more} more"] if more else []),
+        )
+
+
+def read_pairs(file: IO[bytes], *, file_format: PairFormat) -> Iterator[Pair | Provenance]:
+    """The pairs of a file in their order, as they are read, and its provenance where that stands.
+
+    JSON and JSONL rows are either whole ``Pair`` objects or, like CSV rows, ``PairRow`` objects; one of them may
+    instead be ``{"provenance": …}``, as importing a published data set leaves it. Nothing is kept but the ids.
+
+    Raises:
+        InvalidPairs: the file is empty or not of the format, or rows are bad; each is named by its number. This is
+            known at the end of the file alone.
+    """
+    problems, seen = Problems(), _Seen()
+    for row in rows(file, columns=_COLUMNS, file_format=file_format):
+        try:
+            value = seen.noted(_value(row), row.number)
+        except ValueError as error:
+            for problem in plain_problems(error) if isinstance(error, ValidationError) else [error]:
+                problems.add(f"row {row.number}: {problem}")
+        else:
+            if not problems:  # with one, the file is only read on to name the others
+                yield value
+    for problem in seen.repeated():
+        problems.add(problem)
+    if problems:
+        raise problems.error()
+    if not seen.ids:
+        raise InvalidPairs("The file holds no pairs.", remedy="Send at least one pair.")
 
 
 def parse_pairs(content: bytes, *, name: str, file_format: PairFormat) -> PairSet:
-    """The pair set of a file.
-
-    JSON and JSONL rows are either whole ``Pair`` objects or, like CSV rows, ``PairRow`` objects; one of them may
-    instead be ``{"provenance": …}``, as importing a published data set leaves it.
-
-    Raises:
-        InvalidPairs: the file is empty or not of the format, or rows are bad; each is named by its number.
-    """
-    pairs: list[tuple[int, Pair]] = []
-    provenance: Provenance | None = None
-    problems: list[str] = []
-    for row in _READERS[file_format](_decoded(content)):
-        try:
-            if _tells_provenance(row):
-                provenance = _provenance(row, known=provenance)
-            else:
-                pairs.append((row.number, _pair(row)))
-        except ValidationError as error:
-            problems += [f"row {row.number}: {problem}" for problem in plain_problems(error)]
-        except ValueError as error:
-            problems.append(f"row {row.number}: {error}")
-    problems += _repeated(pairs)
-    if problems:
-        raise bad_rows(problems)
-    if not pairs:
-        raise InvalidPairs("The file holds no pairs.", remedy="Send at least one pair.")
-    return PairSet(name=name, pairs=tuple(pair for _, pair in pairs), provenance=provenance)
+    """The pair set of a whole file that is in memory; see ``read_pairs``."""
+    values = list(read_pairs(io.BytesIO(content), file_format=file_format))
+    return PairSet(
+        name=name,
+        pairs=tuple(value for value in values if isinstance(value, Pair)),
+        provenance=next((value for value in values if isinstance(value, Provenance)), None),
+    )
 
 
 def plain_problems(error: ValidationError) -> list[str]:
@@ -113,100 +133,37 @@ def plain_problems(error: ValidationError) -> list[str]:
     return [f"{'.'.join(map(str, found['loc'])) or 'value'}: {found['msg']}" for found in error.errors()]
 
 
-def _tells_provenance(row: _Row) -> bool:
-    return isinstance(row.content, dict) and row.content.keys() == {"provenance"}
-
-
-def _provenance(row: _Row, *, known: Provenance | None) -> Provenance:
-    if known is not None:
-        raise ValueError("the file tells its provenance twice")
-    return Provenance.model_validate_json(json.dumps(row.content["provenance"]))
-
-
-def _pair(row: _Row) -> Pair:
+def _value(row: Row) -> Pair | Provenance:
     if not isinstance(row.content, dict):
         raise ValueError(row.problem)  # noqa: TRY004 - named with its row like all other problems
+    if row.content.keys() == {"provenance"}:
+        return Provenance.model_validate_json(json.dumps(row.content["provenance"]))
     text = json.dumps(row.content)
     if "segments" in row.content:
         return Pair.model_validate_json(text)
     return PairRow.model_validate_json(text).pair(row.number)
 
 
-def _decoded(content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise InvalidPairs(
-            f"The file is not UTF-8 (line {line}, byte {error.start}).", remedy="Save it as UTF-8 and send it again."
-        ) from error
+class _Seen:
+    """What may stand in a file once only."""
 
+    def __init__(self) -> None:
+        self.ids: dict[str, list[int]] = {}
+        self._provenance = False
 
-def _csv_rows(text: str) -> Iterator[_Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    known = set(PairRow.model_fields)
-    try:
-        if unknown := [column for column in reader.fieldnames or [] if column not in known]:
-            raise InvalidPairs(f"Unknown columns: {unknown}.", remedy=f"The columns are {', '.join(sorted(known))}.")
-        for cells in reader:
-            surplus = None in cells
-            filled = {column: cell for column, cell in cells.items() if column and cell}
-            yield _Row(reader.line_num, None if surplus else filled, "more cells than columns")
-    except csv.Error as error:
-        raise InvalidPairs(
-            f"Line {max(1, reader.line_num)} is not CSV: {error}.",
-            remedy="Quote cells that hold commas, quotes or line breaks.",
-        ) from error
+    def noted(self, value: Pair | Provenance, number: int) -> Pair | Provenance:
+        if isinstance(value, Pair):
+            self.ids.setdefault(value.id, []).append(number)
+        elif self._provenance:
+            raise ValueError("the file tells its provenance twice")
+        else:
+            self._provenance = True
+        return value
 
-
-def _jsonl_rows(text: str) -> Iterator[_Row]:
-    for number, line in enumerate(text.split("\n"), start=1):  # JSON strings may hold other signs that break lines
-        if line.strip():
-            yield _jsonl_row(number, line)
-
-
-def _jsonl_row(number: int, line: str) -> _Row:
-    try:
-        return _Row(number, _json(line, "The line"))
-    except InvalidPairs as error:
-        return _Row(number, None, error.message)
-
-
-def _json_rows(text: str) -> Iterator[_Row]:
-    content = _json(text, "The file") if text.strip() else []
-    rows = content.get("pairs") if isinstance(content, dict) else content
-    if not isinstance(rows, list):
-        raise InvalidPairs(
-            "The file is no list of pairs.", remedy='Send a JSON list, or an object with a list "pairs".'
-        )
-    yield from (_Row(number, row) for number, row in enumerate(rows, start=1))
-
-
-def _json(text: str, what: str) -> Any:  # noqa: ANN401 - any JSON value
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidPairs(f"{what} is not JSON: {error}.", remedy="Correct it and send the file again.") from error
-
-
-_READERS = {PairFormat.CSV: _csv_rows, PairFormat.JSONL: _jsonl_rows, PairFormat.JSON: _json_rows}
-
-
-def _repeated(pairs: list[tuple[int, Pair]]) -> Iterator[str]:
-    counts = Counter(pair.id for _, pair in pairs)
-    for number, pair in pairs:
-        if counts[pair.id] > 1:
-            yield f"row {number}: id {pair.id!r} is used {counts[pair.id]} times"
-
-
-def bad_rows(problems: list[str]) -> InvalidPairs:
-    """The error that names the first rows and counts the rest."""
-    more = len(problems) - NAMED_ROWS
-    return InvalidPairs(
-        f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the pair file; nothing was stored.",
-        remedy="Correct the rows named and send the whole file again.",
-        details=problems[:NAMED_ROWS] + ([f"and {more} more"] if more > 0 else []),
-    )
+    def repeated(self) -> Iterator[str]:
+        again = sorted((number, name) for name, numbers in self.ids.items() if len(numbers) > 1 for number in numbers)
+        for number, name in again:
+            yield f"row {number}: id {name!r} is used {len(self.ids[name])} times"
 
 
 def _split(reference: str, comparison: str) -> tuple[str, str, str, str]:

@@ -1,5 +1,6 @@
 """Prompt pairs that differ only in a protected-attribute cue, and how they are made and read."""
 
+import hashlib
 from enum import StrEnum
 from functools import cached_property
 from typing import Self
@@ -7,7 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from audit_service.domain.behaviors import FormKind
-from audit_service.domain.manifest import Frozen, digest
+from audit_service.domain.manifest import Frozen, canonical_json, digest
 from audit_service.domain.provenance import Provenance
 
 
@@ -93,3 +94,22 @@ class PairSet(Frozen):
     def digest(self) -> str:
         # Without provenance the digest is that of name and pairs alone.
         return digest(self.model_dump(mode="json", exclude={"provenance"} if self.provenance is None else None))
+
+
+class SetDigest:
+    """The digest of a set whose pairs come one after the other: that of the same ``PairSet``."""
+
+    def __init__(self, name: str) -> None:
+        # The canonical JSON's keys are sorted: name, pairs, provenance.
+        self._hash = hashlib.sha256(b'{"name":%b,"pairs":[' % canonical_json(name))
+        self.count = 0
+
+    def add(self, pair: bytes) -> None:
+        """The next pair's canonical JSON."""
+        self._hash.update(b"," + pair if self.count else pair)
+        self.count += 1
+
+    def finish(self, provenance: Provenance | None) -> str:
+        """SHA-256, in hex. Nothing can be added afterwards."""
+        self._hash.update(b"]}" if provenance is None else b'],"provenance":%b}' % canonical_json(provenance))
+        return self._hash.hexdigest()

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from audit_service.audits import service
 from audit_service.audits.schemas import Event
 from audit_service.border.paging import ByNumber, Page, in_order
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Name, Uuid
 from audit_service.border.transactions import Own, Reading
 from audit_service.db.handles import Database
@@ -23,7 +24,7 @@ from audit_service.events.schemas import LogCheck, LogEntry
 from audit_service.identity.authentication import Caller
 from audit_service.problems import responses
 
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], route_class=Guarded)
 
 POLL_SECONDS = 0.5
 LONGEST_SECONDS = 600

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from audit_service.audits import service as audits
 from audit_service.border.paging import ByNumber, Page, in_order
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Uuid
 from audit_service.border.transactions import Reading
 from audit_service.db.tables import ResultRow
@@ -15,7 +16,7 @@ from audit_service.findings.cells import CellFormat
 from audit_service.findings.schemas import Lineage, ResultRecord, SiteEffect, TraceRecord, VerdictRecord
 from audit_service.problems import responses
 
-router = APIRouter(tags=["findings"])
+router = APIRouter(tags=["findings"], route_class=Guarded)
 
 _BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 _Text = Annotated[str, Query(max_length=500, pattern=r"^[^\x00]*$")]

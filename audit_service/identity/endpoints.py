@@ -9,6 +9,7 @@ from audit_service.border.handle import Address, AppLimiter, AppSettings, Handle
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
 from audit_service.border.preconditions import IfMatch, check, tagged
+from audit_service.border.routes import Guarded, Open
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import MembershipRow, OrganisationRow, TokenRow
@@ -31,8 +32,8 @@ from audit_service.identity.schemas import (
 )
 from audit_service.problems import CHANGES, WITH_BODY, responses
 
-router = APIRouter(tags=["identity"])
-open_calls = APIRouter(tags=["identity"])
+router = APIRouter(tags=["identity"], route_class=Guarded)
+open_calls = APIRouter(tags=["identity"], route_class=Open)
 """Calls that need no token."""
 
 

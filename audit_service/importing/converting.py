@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from audit_service.domain.pairfiles import PairRow, bad_rows
+from audit_service.domain.pairfiles import PairRow
 from audit_service.domain.provenance import Provenance
 from audit_service.errors import InvalidInput, InvalidPairs
 from audit_service.files import write_whole
@@ -93,7 +93,7 @@ class _Conversion:
 
     def _refuse(self) -> None:
         if self.tally.problems:
-            raise bad_rows(self.tally.problems)
+            raise self.tally.problems.error()
         if not self.count:
             raise InvalidPairs(
                 f"No pair came of {self.tally.rows} rows.",

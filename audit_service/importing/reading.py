@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from audit_service.domain.pairfiles import plain_problems
+from audit_service.domain.pairfiles import Problems, plain_problems
 from audit_service.errors import InvalidPairs
 
 
@@ -35,11 +35,11 @@ class Tally:
     """What was met on the way through the file."""
 
     rows: int = 0
-    problems: list[str] = field(default_factory=list)
+    problems: Problems = field(default_factory=Problems)
     left_out: dict[str, int] = field(default_factory=dict)
 
     def problem(self, line: int, what: str) -> None:
-        self.problems.append(f"line {line}: {what}")
+        self.problems.add(f"line {line}: {what}")
 
     def leave_out(self, why: str, count: int = 1) -> None:
         if count:

@@ -4,11 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from audit_service.border.routes import Guarded
 from audit_service.library import catalogue
 from audit_service.library.schemas import LibraryEntry, LibraryEntryDetail
 from audit_service.problems import responses
 
-router = APIRouter(tags=["library"])
+router = APIRouter(tags=["library"], route_class=Guarded)
 
 
 @router.get("/library")

@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import MetricRow
@@ -13,7 +14,7 @@ from audit_service.metrics import service
 from audit_service.metrics.schemas import MetricVersion
 from audit_service.problems import WITH_BODY, responses
 
-router = APIRouter(prefix="/metrics", tags=["metrics"])
+router = APIRouter(prefix="/metrics", tags=["metrics"], route_class=Guarded)
 
 
 @router.post("", status_code=201, responses=responses(*WITH_BODY, 409, existing=MetricVersion))

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Header, Request
 from audit_service.border.handle import AppSettings, Handle
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.routes import Guarded, Open
 from audit_service.border.schemas import Body
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.tables import ImportRow
@@ -17,8 +18,8 @@ from audit_service.modelimports.schemas import Import, ImportCreate, Received
 from audit_service.modelimports.signatures import check_mlflow
 from audit_service.problems import WITH_BODY, responses
 
-router = APIRouter(tags=["models"])
-signed_calls = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], route_class=Guarded)
+signed_calls = APIRouter(tags=["models"], route_class=Open)
 """What needs no token: a signature says who asks."""
 
 

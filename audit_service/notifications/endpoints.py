@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.base import Ensured
@@ -15,7 +16,7 @@ from audit_service.notifications.schemas import Message, NewTarget, Target, Targ
 from audit_service.notifications.topics import MessageState, Topic
 from audit_service.problems import WITH_BODY, responses
 
-router = APIRouter(tags=["notifications"])
+router = APIRouter(tags=["notifications"], route_class=Guarded)
 
 
 @router.post("/notification-targets", status_code=201, responses=responses(*WITH_BODY, 409))

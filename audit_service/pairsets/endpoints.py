@@ -2,24 +2,22 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 
-from audit_service.border.idempotency import Idempotent
+from audit_service.border.files import SentFile
+from audit_service.border.idempotency import Idempotent, IdempotentFile
 from audit_service.border.paging import ById, ByNumber, Page, in_order, newest_first
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import PairRow, PairSetRow
-from audit_service.domain.pairfiles import PairFormat
+from audit_service.domain.pairreaders import PairFormat
 from audit_service.domain.pairs import Pair
 from audit_service.pairsets import repository, service
 from audit_service.pairsets.schemas import PairSet, PairSetGenerate, PreviewCreate, PreviewRecord
 from audit_service.problems import WITH_BODY, responses
 
-router = APIRouter(tags=["pair sets"])
-
-
-async def _file(request: Request) -> bytes:
-    return await request.body()
+router = APIRouter(tags=["pair sets"], route_class=Guarded)
 
 
 _UPLOAD = {
@@ -46,12 +44,17 @@ def generate_pair_set(body: Body[PairSetGenerate], session: Writing, once: Idemp
 def upload_pair_set(
     name: Annotated[Name, Query(description="Name of the new pair set.")],
     file_format: Annotated[PairFormat, Query(alias="format", description="How the file is written.")],
-    content: Annotated[bytes, Depends(_file)],
+    sent: SentFile,
     session: Writing,
-    once: Idempotent,
+    once: IdempotentFile,
 ) -> PairSet:
-    """Upload a pair file. Every bad row is named by its number, and then nothing is stored."""
-    return once.answer(session, PairSet, lambda: service.upload(session, content, name=name, file_format=file_format))
+    """Upload a pair file of up to 256 MiB, or 16 MiB as one JSON list; 100,000 pairs are half of that.
+
+    Every bad row is named by its number, and then nothing is stored.
+    """
+    return once.answer(
+        session, PairSet, lambda: service.upload(session, sent.content, name=name, file_format=file_format)
+    )
 
 
 @router.get("/pair-sets")

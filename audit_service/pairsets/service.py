@@ -1,5 +1,8 @@
 """Storing pair sets, and asking for their preview."""
 
+from collections.abc import Iterable
+from typing import IO
+
 from audit_service import dispatch
 from audit_service.behaviors import service as behaviors
 from audit_service.db import locks
@@ -8,27 +11,30 @@ from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import PairSetRow, PreviewRow
 from audit_service.domain.generation import generate
 from audit_service.domain.lifecycle import PreviewState
-from audit_service.domain.pairfiles import PairFormat, parse_pairs
-from audit_service.domain.pairs import PairSet
+from audit_service.domain.pairfiles import read_pairs
+from audit_service.domain.pairreaders import PairFormat
+from audit_service.domain.pairs import Pair
+from audit_service.domain.provenance import Provenance
 from audit_service.errors import NotFound
 from audit_service.pairsets import repository
 from audit_service.pairsets.schemas import PairSetGenerate, PreviewCreate
 from audit_service.registry import service as registry
 
 
-def upload(session: WriteSession, content: bytes, *, name: str, file_format: PairFormat) -> Ensured[PairSetRow]:
-    """The pair set of a file; equal pairs under an equal name give the set that is there.
+def upload(session: WriteSession, file: IO[bytes], *, name: str, file_format: PairFormat) -> Ensured[PairSetRow]:
+    """The pair set of a file, which is read row by row; equal pairs under an equal name give the set that is there.
 
     Raises:
         InvalidPairs: bad rows, each with its number; nothing is stored.
     """
-    return _ensure(session, parse_pairs(content, name=name, file_format=file_format), behavior_version_id=None)
+    return _ensure(session, name, read_pairs(file, file_format=file_format), behavior_version_id=None)
 
 
 def generated(session: WriteSession, wanted: PairSetGenerate) -> Ensured[PairSetRow]:
     """The pair set that the behavior's templates give."""
     version = behaviors.version(session, wanted.behavior_version_id)
-    return _ensure(session, generate(version.content), behavior_version_id=version.id)
+    made = generate(version.content)
+    return _ensure(session, made.name, made.pairs, behavior_version_id=version.id)
 
 
 def pair_set(session: ReadSession, pair_set_id: str) -> PairSetRow:
@@ -69,8 +75,11 @@ def preview(session: ReadSession, preview_id: str) -> PreviewRow:
     return row
 
 
-def _ensure(session: WriteSession, content: PairSet, *, behavior_version_id: str | None) -> Ensured[PairSetRow]:
-    locks.hold(session, f"pair-set/{content.digest}")
-    if present := repository.by_digest(session, content.digest):
+def _ensure(
+    session: WriteSession, name: str, values: Iterable[Pair | Provenance], *, behavior_version_id: str | None
+) -> Ensured[PairSetRow]:
+    staged = repository.stage(session, name, values)
+    locks.hold(session, f"pair-set/{staged.digest}")
+    if present := repository.by_digest(session, staged.digest):
         return Ensured(present, is_new=False)
-    return Ensured(repository.add(session, content, behavior_version_id=behavior_version_id), is_new=True)
+    return Ensured(repository.keep(session, staged, behavior_version_id=behavior_version_id), is_new=True)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from audit_service.border.handle import AppSettings
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import ModelRow, ModelVersionRow
@@ -15,7 +16,7 @@ from audit_service.problems import WITH_BODY, responses
 from audit_service.registry import repository, service
 from audit_service.registry.schemas import Model, ModelVersion, ModelVersionCreate
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], route_class=Guarded)
 
 
 @router.get("/models")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 
 from audit_service.audits.schemas import Run
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Uuid
 from audit_service.border.transactions import Own, Reading, Writing
 from audit_service.problems import responses
@@ -12,7 +13,7 @@ from audit_service.reports import service
 from audit_service.reports.downloads import BINARY, Language, bundle_file, report_file
 from audit_service.reports.schemas import MEDIA_TYPES, Bundle, Report, ReportFormat
 
-router = APIRouter(prefix="/runs", tags=["reports"])
+router = APIRouter(prefix="/runs", tags=["reports"], route_class=Guarded)
 
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.tables import ApprovalRow, RevalidationRow
@@ -13,7 +14,7 @@ from audit_service.problems import WITH_BODY, responses
 from audit_service.revalidation import repository, service
 from audit_service.revalidation.schemas import AcceptedRun, Revalidation, RevalidationCreate
 
-router = APIRouter(tags=["revalidation"])
+router = APIRouter(tags=["revalidation"], route_class=Guarded)
 
 
 @router.get("/accepted-runs")

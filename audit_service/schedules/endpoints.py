@@ -8,6 +8,7 @@ from pydantic import AwareDatetime
 
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.base import Ensured
@@ -17,7 +18,7 @@ from audit_service.problems import WITH_BODY, responses
 from audit_service.schedules import repository, service
 from audit_service.schedules.schemas import Entry, Occurrence, Schedule, ScheduleCreate
 
-router = APIRouter(tags=["schedules"])
+router = APIRouter(tags=["schedules"], route_class=Guarded)
 
 _Since = Annotated[AwareDatetime | None, Query(description="Thirty days ago if left out.")]
 _Until = Annotated[AwareDatetime | None, Query(description="Ninety days from now if left out.")]

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from audit_service.border.handle import Address, AppLimiter, AppSettings, Handle
 from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.routes import Guarded, Open
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import ShareRow
@@ -17,14 +18,14 @@ from audit_service.reports.schemas import ReportFormat
 from audit_service.sharing import service
 from audit_service.sharing.schemas import NewShare, Share, ShareCreate, SharedRun
 
-router = APIRouter(tags=["sharing"])
+router = APIRouter(tags=["sharing"], route_class=Guarded)
 
 
 def _not_too_often(limiter: AppLimiter, settings: AppSettings, address: Address) -> None:
     limiter.hit(settings.api_limit, "shared", address or "")
 
 
-open_calls = APIRouter(prefix="/shared", tags=["sharing"], dependencies=[Depends(_not_too_often)])
+open_calls = APIRouter(prefix="/shared", tags=["sharing"], dependencies=[Depends(_not_too_often)], route_class=Open)
 """Calls whose link is all that they need."""
 
 Link = Annotated[str, Path(max_length=200, pattern=r"^[\x21-\x7e]+$", description="What the link ends with.")]

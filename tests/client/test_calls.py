@@ -11,7 +11,7 @@ from audit_service.client import AsyncClient, Client
 from audit_service.db.handles import Database
 from audit_service.db.tables import ReportRow, ResultRow
 from audit_service.domain.lifecycle import EventKind, RunState
-from audit_service.domain.pairfiles import PairFormat
+from audit_service.domain.pairreaders import PairFormat
 from audit_service.domain.plan import Direction, Judging, Plan
 from audit_service.domain.results import Outcome, Result, VerdictValue
 from audit_service.domain.trace import Trace

@@ -1,12 +1,33 @@
+import io
 import json
+from collections.abc import Iterable
 
 import pytest
 
-from audit_service.domain.pairfiles import PairFormat, parse_pairs
-from audit_service.domain.pairs import Pair, PairKind, PairSet, Side
+from audit_service.domain.manifest import canonical_json
+from audit_service.domain.pairfiles import parse_pairs, read_pairs
+from audit_service.domain.pairreaders import LARGEST_JSON, LONGEST_LINE, PairFormat
+from audit_service.domain.pairs import Pair, PairKind, PairSet, SetDigest, Side
+from audit_service.domain.provenance import Provenance
 from audit_service.errors import InvalidPairs
 
 HEADER = "attribute,reference_group,comparison_group,reference_prompt,comparison_prompt\n"
+
+CSV = PairFormat.CSV
+PROVENANCE = {
+    "data_set": "x",
+    "file": "x.csv",
+    "sha256": "0" * 64,
+    "rows": 2,
+    "left_out": {},
+    "conversion": "x",
+    "limits": [],
+    "converter": "x",
+}
+
+
+def as_lines(pairs: Iterable[Pair]) -> io.BytesIO:
+    return io.BytesIO("".join(pair.model_dump_json() + "\n" for pair in pairs).encode())
 
 
 def parse(text: str | bytes, file_format: PairFormat = PairFormat.CSV) -> PairSet:
@@ -84,8 +105,46 @@ class TestCsv:
             parse("id," + HEADER + "x,race,w,b,a b,a c\nx,race,w,b,a b,a d\n")
         assert [detail.split(":")[0] for detail in caught.value.details] == ["row 2", "row 3"]
 
+    def test_lines_that_end_as_on_an_old_macintosh_are_lines(self) -> None:
+        text = HEADER + "race,w,b,a b,a c\nrace,w,b,a d,a e\n"
+        assert parse(text.replace("\n", "\r")).digest == parse(text).digest
+
+    def test_a_line_without_an_end_is_refused(self) -> None:
+        with pytest.raises(InvalidPairs, match="Line 2 has more than"):
+            parse(HEADER + "a" * LONGEST_LINE)
+
+
+class TestReading:
+    """Row by row, as a large file is read."""
+
+    def test_pairs_come_as_they_are_read_and_the_digest_grows_with_them(self) -> None:
+        whole = parse(HEADER + "race,w,b,a b,a c\nrace,w,b,a d,a e\n")
+        for provenance in (None, Provenance.model_validate_json(json.dumps(PROVENANCE))):
+            growing = SetDigest(whole.name)
+            for pair in read_pairs(as_lines(whole.pairs), file_format=PairFormat.JSONL):
+                growing.add(canonical_json(pair))
+            expected = PairSet(name=whole.name, pairs=whole.pairs, provenance=provenance).digest
+            assert (growing.finish(provenance), growing.count) == (expected, 2)
+
+    def test_the_first_pair_is_there_before_the_second_line_is_read(self) -> None:
+        file = as_lines(parse(HEADER + "race,w,b,a b,a c\nrace,w,b,a d,a e\n").pairs)
+        first_line = len(file.getvalue().partition(b"\n")[0]) + 1
+        next(read_pairs(file, file_format=PairFormat.JSONL))
+        assert file.tell() == first_line
+
+    def test_after_a_bad_row_no_more_pairs_come(self) -> None:
+        pairs = read_pairs(io.BytesIO(f"{HEADER}race,w,b,a b,a c\nrace\nrace,w,b,a d,a e\n".encode()), file_format=CSV)
+        assert isinstance(next(pairs), Pair)
+        with pytest.raises(InvalidPairs, match="problems in the pair file"):
+            next(pairs)
+
 
 class TestJson:
+    def test_a_list_that_is_too_large_to_be_read_at_once_is_refused(self) -> None:
+        with pytest.raises(InvalidPairs, match="JSON list") as caught:
+            parse("[" + " " * LARGEST_JSON + "]", PairFormat.JSON)
+        assert "JSON Lines" in caught.value.remedy
+
     def test_whole_pairs_come_back_as_they_went(self) -> None:
         pair_set = parse(HEADER + "race,white,black,I am Emily,I am Aisha\n")
         text = pair_set.model_dump_json()

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 from audit_service.auditfiles import read_audit, read_pairs
 from audit_service.cli import app
 from audit_service.client import Client
-from audit_service.domain.pairfiles import PairFormat
+from audit_service.domain.pairreaders import PairFormat
 from audit_service.domain.planning import compose
 from audit_service.domain.protocol import lint
 from audit_service.errors import Conflict

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from audit_service.domain.behaviors import FormKind
-from audit_service.domain.pairfiles import PairFormat, parse_pairs
+from audit_service.domain.pairfiles import parse_pairs
+from audit_service.domain.pairreaders import PairFormat
 from audit_service.domain.pairs import PairSet, Side
 from audit_service.errors import InvalidInput, InvalidPairs
 from audit_service.importing.bbq import Bbq, Polarity

@@ -1,3 +1,4 @@
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -102,6 +103,31 @@ def test_uploads_of_one_file_at_the_same_moment_make_one_set(api: TestClient) ->
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: upload(api, CSV), range(4)))
     assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 201]
+
+
+def test_a_file_that_is_sent_again_under_its_key_is_answered_again_and_another_one_is_refused(api: TestClient) -> None:
+    def send(content: str) -> Any:
+        query = {"name": "mine", "format": "csv"}
+        return api.post("/v1/pair-sets/upload", params=query, content=content, headers={"Idempotency-Key": "k"})
+
+    first, again, other = send(CSV), send(CSV), send(CSV.replace("Anne", "Allison"))
+    assert (first.status_code, again.status_code, other.status_code) == (201, 201, 409)
+    assert again.json() == first.json()
+
+
+def test_a_file_is_stored_with_the_digest_of_its_pairs_and_of_where_they_came_from(
+    api: TestClient, database: Database
+) -> None:
+    provenance = {"data_set": "x", "file": "x", "sha256": "0" * 64, "rows": 2, "left_out": {"empty": 1}}
+    provenance |= {"conversion": "x", "limits": [], "converter": "x"}
+    pair = '{"attribute": "a", "reference_group": "w", "comparison_group": "b", '
+    pair += '"reference_prompt": "王先生 — \\u0000", "comparison_prompt": "王小姐 — \\u0000"}'
+    made = upload(api, "\n".join([json.dumps({"provenance": provenance}), pair]), kind="jsonl").json()
+    with database.reading() as session:
+        kept = repository.load(session, session.get_one(PairSetRow, made["id"]))
+    assert kept.provenance is not None
+    assert kept.provenance.left_out == {"empty": 1}
+    assert kept.digest == made["digest"]
 
 
 def test_a_set_that_is_not_there_is_404(api: TestClient) -> None:
