@@ -14,13 +14,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from audit_service.approvals.commands import approve
 from audit_service.errors import AuditError, Cancelled
-from audit_service.identity.commands import check_log, organisations, tokens, users
+from audit_service.events.commands import check_log, export_log
+from audit_service.identity.commands import operator, organisations, tokens, users
 from audit_service.importing.commands import app as importing
 from audit_service.library.commands import app as library
 from audit_service.logs import configure
 from audit_service.registry.schemas import Dtype
+from audit_service.reports.commands import report, runs
 from audit_service.settings import get_settings
+from audit_service.sharing.commands import share
 
 COMMANDS = "audit_service.commands"
 """Entry points of other packages that become commands; those that need torch live with the workers."""
@@ -36,7 +40,13 @@ app.add_typer(importing, name="import")
 app.add_typer(users, name="users")
 app.add_typer(tokens, name="tokens")
 app.add_typer(organisations, name="organisations")
-app.command("check-log")(check_log)
+app.add_typer(operator, name="operator")
+app.add_typer(approve, name="approve")
+app.add_typer(share, name="share")
+app.command()(runs)
+app.command()(report)
+app.command()(export_log)
+app.command()(check_log)
 CANNOT_TELL = 2
 """Exit status of a gate that has nothing to judge by."""
 out = Console()

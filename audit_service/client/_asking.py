@@ -1,12 +1,15 @@
 """How calls ask: bodies out, records in, pages read on, and what may be sent twice without being done twice."""
 
+import hashlib
 import uuid
 from collections.abc import AsyncGenerator
 from typing import Any, TypeVar
 
+import httpx
 from pydantic import BaseModel
 
 from audit_service.client._sending import Sender
+from audit_service.errors import Unavailable
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -34,6 +37,29 @@ class Asking:
     async def _end(self, path: str, kind: type[A]) -> A:
         return kind.model_validate_json((await self._sender.ask("DELETE", path)).content)
 
+    @property
+    def address(self) -> str:
+        """Of the service, without a slash at its end."""
+        return str(self._sender.line.http.base_url).rstrip("/")
+
+    async def _download(self, path: str, *, checked: bool = False) -> AsyncGenerator[bytes, None]:
+        """A file, piece by piece.
+
+        Raises Unavailable in the end if it was cut off or, ``checked``, is not the one whose SHA-256 its ETag is.
+        """
+        line, found = self._sender.line, hashlib.sha256()
+        answer = await self._sender.send(line.http.build_request("GET", path), stream=True)
+        try:
+            async for piece in line.pieces(answer):
+                found.update(piece)
+                yield piece
+        except httpx.TransportError as error:
+            raise _damaged(str(error)) from error
+        finally:
+            await line.end(answer)
+        if checked and answer.headers["ETag"].strip('"') != found.hexdigest():
+            raise _damaged("its SHA-256 is another one than the service names")
+
     async def _all(self, path: str, kind: type[A], **query: str | None) -> AsyncGenerator[A, None]:
         wanted = {name: value for name, value in query.items() if value is not None} | {"limit": str(LARGEST_PAGE)}
         while True:
@@ -47,6 +73,10 @@ class Asking:
 
 def _read(items: list[Any], kind: type[A]) -> list[A]:
     return [kind.model_validate(item, strict=False) for item in items]
+
+
+def _damaged(reason: str) -> Unavailable:
+    return Unavailable(f"The download was damaged: {reason}.", remedy="Fetch it again.")
 
 
 def new_key() -> dict[str, str]:

@@ -22,7 +22,7 @@ from audit_service.notifications.topics import MessageState
 from audit_service.pairsets.schemas import PairSet, PairSetGenerate, PreviewCreate, PreviewRecord
 from audit_service.registry.schemas import ModelVersion, ModelVersionCreate
 from audit_service.revalidation.schemas import AcceptedRun, Revalidation, RevalidationCreate
-from audit_service.schedules.schemas import Entry, Schedule, ScheduleCreate
+from audit_service.schedules.schemas import Entry, Schedule, ScheduleChange, ScheduleCreate
 
 
 class Calls(RunCalls, PeopleCalls, RecordCalls):
@@ -136,6 +136,23 @@ class Calls(RunCalls, PeopleCalls, RecordCalls):
         """The schedules, newest first; pages are fetched as they are reached."""
         async for schedule in self._all("/v1/schedules", Schedule):
             yield schedule
+
+    @call
+    async def schedule(self, schedule_id: str) -> Schedule:
+        return await self._get(f"/v1/schedules/{schedule_id}", Schedule)
+
+    @call
+    async def change_schedule(self, schedule_id: str, wanted: ScheduleChange) -> Schedule:
+        """Give the schedule, as it is now, other terms; what ``wanted`` was not given stays.
+
+        Raises Outdated if somebody else changes it at the same moment.
+        """
+        path = f"/v1/schedules/{schedule_id}"
+        present = await self._sender.ask("GET", path)
+        headers = {"Content-Type": "application/json", "If-Match": present.headers["ETag"]}
+        body = wanted.model_dump_json(exclude_unset=True)
+        changed = await self._sender.ask("PATCH", path, content=body, headers=headers)
+        return Schedule.model_validate_json(changed.content)
 
     @call
     async def calendar(self, *, since: datetime | None = None, until: datetime | None = None) -> list[Entry]:

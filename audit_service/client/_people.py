@@ -56,6 +56,11 @@ class PeopleCalls(Asking):
         """Decide on a record that somebody else prepared."""
         return await self._create(f"/v1/approvals/{approval_id}/decision", made, ApprovalRecord)
 
+    @call
+    async def approval(self, approval_id: str) -> ApprovalRecord:
+        """A record, and what was decided on it."""
+        return await self._get(f"/v1/approvals/{approval_id}", ApprovalRecord)
+
     @stream
     async def approvals(
         self, *, run_id: str | None = None, state: str | None = None
@@ -68,6 +73,18 @@ class PeopleCalls(Asking):
     async def share(self, run_id: str, wanted: ShareCreate) -> NewShare:
         """A link to the run's evidence; its path cannot be had again."""
         return await self._create(f"/v1/runs/{run_id}/shares", wanted, NewShare)
+
+    @stream
+    async def shares(self, *, run_id: str | None = None) -> AsyncGenerator[Share, None]:
+        """The links without their secrets, newest first; pages are fetched as they are reached."""
+        async for share in self._all("/v1/shares", Share, run_id=run_id):
+            yield share
+
+    @stream
+    async def export_events(self) -> AsyncGenerator[bytes, None]:
+        """The organisation's whole event log, one entry a line, piece by piece."""
+        async for piece in self._download("/v1/events/export"):
+            yield piece
 
     @call
     async def revoke_share(self, share_id: str) -> Share:

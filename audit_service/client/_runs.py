@@ -1,6 +1,5 @@
 """Calls about runs: their course, what they found, and the evidence."""
 
-import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
@@ -14,7 +13,6 @@ from audit_service.client._tables import Table
 from audit_service.domain.lifecycle import ENDED, RunState
 from audit_service.domain.pairs import Pair
 from audit_service.domain.plan import Direction, ShardKind
-from audit_service.errors import Unavailable
 from audit_service.findings.cells import CellFormat
 from audit_service.findings.schemas import ResultRecord, SiteEffect, TraceRecord, VerdictRecord
 from audit_service.reports.schemas import Bundle, Report, ReportFormat
@@ -111,18 +109,8 @@ class RunCalls(Asking):
 
         Raises Unavailable in the end if it is not the file whose SHA-256 the service names.
         """
-        line, found = self._sender.line, hashlib.sha256()
-        answer = await self._sender.send(line.http.build_request("GET", f"/v1/runs/{run_id}/bundle"), stream=True)
-        try:
-            async for piece in line.pieces(answer):
-                found.update(piece)
-                yield piece
-        except httpx.TransportError as error:
-            raise _damaged(str(error)) from error
-        finally:
-            await line.end(answer)
-        if answer.headers["ETag"].strip('"') != found.hexdigest():
-            raise _damaged("its SHA-256 is another one than the service names")
+        async for piece in self._download(f"/v1/runs/{run_id}/bundle", checked=True):
+            yield piece
 
     @call
     async def results_table(self, run_id: str, *, prefix: str = "") -> Table:
@@ -177,7 +165,3 @@ class RunCalls(Asking):
                     yield Event.model_validate_json(text.removeprefix("data: "))
         finally:
             await line.end(answer)
-
-
-def _damaged(reason: str) -> Unavailable:
-    return Unavailable(f"The download was damaged: {reason}.", remedy="Fetch it again.")

@@ -60,6 +60,12 @@ class EventKind(StrEnum):
     """Who is told was changed, or a message was sent again: data = {"id", "what"}."""
     DEPLOYMENT = "deployment"
     """A model version is no longer in use somewhere: data = {"id", "place", "what"}."""
+    SCHEDULE = "schedule"
+    """A schedule was changed, paused, resumed or told overdue, or one of its times was started, refused or retried:
+    data = {"id", "name", "what", …}; a change holds {"from", "to"}, a time {"occurrence", "due", "run", "reason"}."""
+    IMPORT = "import"
+    """A model version of another registry was asked for, registered or refused:
+    data = {"id", "name", "version", "what", "reason", "model_version"}."""
     SHARE = "share"
     """A link was made, revoked, opened or refused: data = {"id", "what", "why"}."""
 

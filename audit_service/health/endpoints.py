@@ -38,9 +38,10 @@ def is_alive() -> Health:
     },
 )
 def show_metrics(request: Request, handle: Handle) -> Response:
-    """Counts of requests, of runs by state and of waiting work, for Prometheus. No organisation is named."""
+    """Counts of requests, runs by state, waiting work and overdue audits, for Prometheus. No organisation is named."""
     with handle.reading() as session:
         counted = session.execute(select(RunRow.state, func.count()).group_by(RunRow.state)).all()
+        overdue = schedules.overdue(session, now=datetime.now(UTC))
     own = CollectorRegistry()
     runs = Gauge("audit_runs", "Runs by state.", ["state"], registry=own)
     for state, count in (dict.fromkeys(RunState, 0) | dict(counted)).items():
@@ -48,6 +49,7 @@ def show_metrics(request: Request, handle: Handle) -> Response:
     waiting = Gauge("audit_waiting_messages", "Messages that no worker has taken.", ["queue"], registry=own)
     for queue in (dispatch.CPU, dispatch.GPU):
         waiting.labels(queue).set(dispatch.waiting(queue))
+    Gauge("audit_overdue_schedules", "Schedules whose audit was due and is not completed.", registry=own).set(overdue)
     content = generate_latest(request.app.state.registry) + generate_latest(own)
     return Response(content, media_type=CONTENT_TYPE_LATEST)
 

@@ -1,23 +1,32 @@
-"""``audit-service users``, ``tokens``, ``organisations`` and ``check-log``: who may do what, from the command line."""
+"""``audit-service users``, ``tokens``, ``organisations`` and ``operator``: who may do what, by command."""
 
-import json
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audit_service.domain.chain import first_break
 from audit_service.errors import Conflict, InvalidInput
+from audit_service.identity.passwords import SHORTEST as SHORTEST_PASSWORD
 from audit_service.identity.permissions import Role
 from audit_service.settings import get_settings
+
+if TYPE_CHECKING:
+    from audit_service.db.handles import Database
 
 users = typer.Typer(help="The people of your organisation.", no_args_is_help=True)
 tokens = typer.Typer(help="The tokens of your organisation.", no_args_is_help=True)
 organisations = typer.Typer(help="Organisations; needs the database's own login.", no_args_is_help=True)
+operator = typer.Typer(
+    help="Help for people who cannot help themselves; needs the database's own login, and is logged.",
+    no_args_is_help=True,
+)
 
 _Password = Annotated[
     str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, help="At least twelve characters.")
 ]
+_Email = Annotated[str, typer.Argument(help="The person's e-mail address.")]
+_Organisation = Annotated[str | None, typer.Option(help="The organisation's name, where the person works for several.")]
 
 
 @users.command("add")
@@ -86,24 +95,76 @@ def add_organisation(
     password: _Password,
 ) -> None:
     """Make an organisation with its first administrator, and print that one's token once."""
-    from audit_service.db.handles import Database  # noqa: PLC0415
     from audit_service.identity import bootstrap  # noqa: PLC0415
+
+    _checked(password)
+    with _owned() as database:
+        typer.echo(bootstrap.add_organisation(database, name, email=email, password=password).text)
+
+
+@operator.command("reset-password")
+def reset_password(email: _Email, password: _Password, organisation: _Organisation = None) -> None:
+    """Give a person another password; the person's sign-ins end."""
+    from audit_service.identity import operating  # noqa: PLC0415
+
+    _checked(password)
+    with _owned() as database:
+        operating.reset_password(database, email, password, organisation=organisation)
+    typer.echo(f"{email} has another password now.")
+
+
+@operator.command("deactivate")
+def deactivate(email: _Email, organisation: _Organisation = None) -> None:
+    """Take a person's access away: sign-ins end, and the person's tokens are worth nothing."""
+    from audit_service.identity import operating  # noqa: PLC0415
+
+    with _owned() as database:
+        operating.set_access(database, email, active=False, organisation=organisation)
+    typer.echo(f"{email} has no access any more.")
+
+
+@operator.command("activate")
+def activate(email: _Email, organisation: _Organisation = None) -> None:
+    """Give a person's access back."""
+    from audit_service.identity import operating  # noqa: PLC0415
+
+    with _owned() as database:
+        operating.set_access(database, email, active=True, organisation=organisation)
+    typer.echo(f"{email} has access.")
+
+
+@operator.command("reissue-token")
+def reissue_token(
+    of: Annotated[str, typer.Argument(help="The lost token's id; or a person's address, for one instead of all.")],
+    organisation: _Organisation = None,
+    days: Annotated[int, typer.Option(min=1, max=366, help="How long it lasts.")] = 90,
+) -> None:
+    """Revoke a lost token, and print one in its place once."""
+    from datetime import timedelta  # noqa: PLC0415
+
+    from audit_service.identity import operating  # noqa: PLC0415
+
+    with _owned() as database:
+        made = operating.reissue(database, of, lasts=timedelta(days=days), organisation=organisation)
+    typer.echo(made.text)
+
+
+@contextmanager
+def _owned() -> Iterator["Database"]:
+    """The database with its own login."""
+    from audit_service.db.handles import Database  # noqa: PLC0415
     from audit_service.processes import surroundings  # noqa: PLC0415
 
     with surroundings() as settings:
         if settings.database_url is None:
             raise Conflict("There is no database.", remedy="Set AUDIT_DATABASE_URL.")
-        made = bootstrap.add_organisation(Database(settings.database_url), name, email=email, password=password)
-    typer.echo(made.text)
+        database = Database(settings.database_url)
+        try:
+            yield database
+        finally:
+            database.close()
 
 
-def check_log(file: Annotated[Path, typer.Argument(help="What GET /v1/events/export gave.")]) -> None:
-    """Check an exported event log by itself, and name the first entry that does not hold."""
-    try:
-        entries = [json.loads(line) for line in file.read_text().splitlines() if line]
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{file} cannot be read: {error}", remedy="Export the log again.") from error
-    if found := first_break(entries):
-        typer.echo(f"Entry {found.number} DOES NOT HOLD: {found.why}.")
-        raise typer.Exit(1)
-    typer.echo(f"All {len(entries)} entries hold; the last digest is {entries[-1]['digest'] if entries else 'none'}.")
+def _checked(password: str) -> None:
+    if len(password) < SHORTEST_PASSWORD:
+        raise InvalidInput("The password is too short.", remedy=f"Take one of at least {SHORTEST_PASSWORD} characters.")

@@ -5,6 +5,8 @@ from functools import cache
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+SHORTEST = 12
+"""Characters; no other rule makes passwords better (NIST SP 800-63B)."""
 _hasher = PasswordHasher()
 
 

@@ -119,6 +119,7 @@ NEEDS: Mapping[str, Permission] = MappingProxyType(
         "list_schedules": Permission.READ,
         "show_calendar": Permission.READ,
         "get_schedule": Permission.READ,
+        "change_schedule": Permission.RUN,
         "pause_schedule": Permission.RUN,
         "resume_schedule": Permission.RUN,
         "list_occurrences": Permission.READ,

@@ -11,7 +11,9 @@ from audit_service import dispatch
 from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession, WriteSession, whom
 from audit_service.db.tables import ImportRow, ModelRow, ModelVersionRow
+from audit_service.domain.lifecycle import EventKind
 from audit_service.errors import Conflict, InvalidInput
+from audit_service.events import repository as events
 from audit_service.identity.bootstrap import FIRST_ORGANISATION
 from audit_service.modelimports.schemas import ImportCreate, MlflowEvent
 from audit_service.modelimports.states import ImportState
@@ -21,6 +23,9 @@ from audit_service.registry import repository as registry_rows
 from audit_service.registry import service as registry
 from audit_service.registry.schemas import Dtype, ModelVersionCreate
 from audit_service.settings import Settings, get_settings
+
+MLFLOW = "mlflow"
+"""Who brings what was asked for."""
 
 
 def organisation(settings: Settings) -> str:
@@ -48,6 +53,7 @@ def ask(session: WriteSession, wanted: ImportCreate, *, by: str) -> Ensured[Impo
     if added is not None or row.state is ImportState.REFUSED:
         row.state, row.reason, row.asked_at, row.dtype = ImportState.QUEUED, None, now, wanted.dtype.value
         dispatch.enqueue(session, dispatch.Task.IMPORT, row.id)
+        _note(session, row, "asked", by=by)
     return Ensured(row, is_new=added is not None)
 
 
@@ -98,6 +104,7 @@ def save(session: WriteSession, import_id: str, folder: Path) -> None:
     wanted = ModelVersionCreate(name=row.name, version=row.version, path=str(folder), dtype=Dtype(row.dtype))
     row.model_version_id = registry.register(session, wanted).row.id
     row.state, row.reason = ImportState.DONE, None
+    _note(session, row, "registered", by=MLFLOW)
 
 
 def refuse(session: WriteSession, import_id: str, *, reason: str) -> None:
@@ -107,3 +114,10 @@ def refuse(session: WriteSession, import_id: str, *, reason: str) -> None:
     data = {"model": row.name, "version": row.version, "reason": reason}
     subject = f"Not imported from MLflow: {row.name} {row.version}"
     notifications.publish(session, Topic.IMPORT_REFUSED, subject=subject, data=data)
+    _note(session, row, "refused", by=MLFLOW)
+
+
+def _note(session: WriteSession, row: ImportRow, what: str, *, by: str) -> None:
+    data = {"id": row.id, "name": row.name, "version": row.version, "what": what}
+    data |= {"reason": row.reason, "model_version": row.model_version_id}
+    events.append(session, None, EventKind.IMPORT, actor=by, data=data)

@@ -12,7 +12,7 @@ from audit_service.db.handles import Database, WriteSession
 from audit_service.db.tables import OccurrenceRow, ScheduleRow
 from audit_service.domain.schedules import OccurrenceKind
 from audit_service.notifications.topics import Topic
-from audit_service.schedules import repository, service
+from audit_service.schedules import log, repository
 from audit_service.schedules.standing import overdue_since
 
 
@@ -27,10 +27,11 @@ def tick(database: Database, now: datetime) -> None:
     for schedule_id, organisation_id in found:
         with database.acting_for(organisation_id).writing() as session:
             if (schedule := repository.free(session, schedule_id)) is not None:
-                _turn(session, schedule, now)
+                turn(session, schedule, now)
 
 
-def _turn(session: WriteSession, schedule: ScheduleRow, now: datetime) -> None:
+def turn(session: WriteSession, schedule: ScheduleRow, now: datetime) -> None:
+    """Write down what has come of a schedule that is held, have it done, and tell if it is overdue."""
     for come in (*_times(schedule, now), *_versions(session, schedule)):
         row = {"schedule_id": schedule.id, "organisation_id": schedule.organisation_id, **come}
         session.execute(insert(OccurrenceRow).values(row).on_conflict_do_nothing())
@@ -72,4 +73,5 @@ def _tell_if_overdue(session: WriteSession, schedule: ScheduleRow, now: datetime
         return
     schedule.overdue_told = since
     more = {"overdue_since": since.isoformat()}
-    service.tell(session, Topic.SCHEDULE_OVERDUE, schedule, subject=f"Overdue: {schedule.name}", more=more)
+    log.tell(session, Topic.SCHEDULE_OVERDUE, schedule, subject=f"Overdue: {schedule.name}", more=more)
+    log.note(session, schedule, "overdue", by=log.CLOCK, since=since.isoformat())

@@ -3,20 +3,21 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime
 
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.preconditions import IfMatch, check, tagged
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession
 from audit_service.db.tables import OccurrenceRow, ScheduleRow
-from audit_service.problems import WITH_BODY, responses
+from audit_service.problems import CHANGES, WITH_BODY, responses
 from audit_service.schedules import repository, service
-from audit_service.schedules.schemas import Entry, Occurrence, Schedule, ScheduleCreate
+from audit_service.schedules.schemas import Entry, Occurrence, Schedule, ScheduleChange, ScheduleCreate
 
 router = APIRouter(tags=["schedules"], route_class=Guarded)
 
@@ -59,21 +60,36 @@ def show_calendar(session: Reading, since: _Since = None, until: _Until = None) 
 
 
 @router.get("/schedules/{schedule_id}", responses=responses(404))
-def get_schedule(schedule_id: Uuid, session: Reading) -> Schedule:
-    """One schedule."""
-    return _shown(session, service.schedule(session, schedule_id))
+def get_schedule(schedule_id: Uuid, session: Reading, response: Response) -> Schedule:
+    """One schedule. Its ETag is another as soon as it is changed, due next at another time, or overdue."""
+    return tagged(response, _shown(session, service.schedule(session, schedule_id)))
+
+
+@router.patch("/schedules/{schedule_id}", responses=responses(*WITH_BODY, *CHANGES, 404))
+def change_schedule(  # noqa: PLR0917 - FastAPI names them
+    schedule_id: Uuid,
+    body: Body[ScheduleChange],
+    session: Writing,
+    actor: Actor,
+    response: Response,
+    if_match: IfMatch = None,
+) -> Schedule:
+    """Give it other terms from now on; what came until now is still due. Model and behavior need another schedule."""
+    check(_shown(session, service.schedule(session, schedule_id, lock=True)), if_match)
+    changed = service.change(session, schedule_id, body, by=actor, now=datetime.now(UTC))
+    return tagged(response, _shown(session, changed))
 
 
 @router.post("/schedules/{schedule_id}/pause", responses=responses(404))
-def pause_schedule(schedule_id: Uuid, session: Writing) -> Schedule:
+def pause_schedule(schedule_id: Uuid, session: Writing, actor: Actor) -> Schedule:
     """Start nothing of it until it is resumed. Its times still come, and are overdue."""
-    return _shown(session, service.pause(session, schedule_id))
+    return _shown(session, service.pause(session, schedule_id, by=actor))
 
 
 @router.post("/schedules/{schedule_id}/resume", responses=responses(404))
-def resume_schedule(schedule_id: Uuid, session: Writing) -> Schedule:
+def resume_schedule(schedule_id: Uuid, session: Writing, actor: Actor) -> Schedule:
     """Go on from now; what came meanwhile is not caught up."""
-    return _shown(session, service.resume(session, schedule_id, now=datetime.now(UTC)))
+    return _shown(session, service.resume(session, schedule_id, by=actor, now=datetime.now(UTC)))
 
 
 @router.get("/schedules/{schedule_id}/occurrences", responses=responses(404))
@@ -84,6 +100,6 @@ def list_occurrences(schedule_id: Uuid, session: Reading, paging: ById) -> Page[
 
 
 @router.post("/occurrences/{occurrence_id}/retry", responses=responses(404, 409))
-def retry_occurrence(occurrence_id: Uuid, session: Writing) -> Occurrence:
+def retry_occurrence(occurrence_id: Uuid, session: Writing, actor: Actor) -> Occurrence:
     """Try again to start what was refused."""
-    return Occurrence.of(service.retry(session, occurrence_id, now=datetime.now(UTC)))
+    return Occurrence.of(service.retry(session, occurrence_id, by=actor, now=datetime.now(UTC)))

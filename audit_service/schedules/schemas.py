@@ -32,6 +32,15 @@ class ScheduleCreate(Frozen):
         return self
 
 
+class ScheduleChange(Frozen):
+    """What is to be another from now on; what is left out stays."""
+
+    rule: Rule | None = None
+    """Null takes the rule away."""
+    on_new_version: bool = True
+    grace_hours: int = Field(default=24, ge=0, le=24 * 366)
+
+
 class Schedule(Answer):
     id: str
     name: str

@@ -1,7 +1,8 @@
 """Schedules: making them, resting them, the calendar, and starting what is due."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from audit_service import dispatch
 from audit_service.db import locks
@@ -10,13 +11,12 @@ from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import OccurrenceRow, ScheduleRow
 from audit_service.domain.schedules import OccurrenceState
 from audit_service.errors import Conflict, InvalidInput, NotFound
-from audit_service.notifications import service as notifications
 from audit_service.notifications.topics import Topic
 from audit_service.registry import service as registry
 from audit_service.revalidation import repository as revalidations
 from audit_service.revalidation import service as revalidation
-from audit_service.schedules import repository, standing
-from audit_service.schedules.schemas import Entry, Schedule, ScheduleCreate
+from audit_service.schedules import clock, log, repository, standing
+from audit_service.schedules.schemas import Entry, Schedule, ScheduleChange, ScheduleCreate
 
 LONGEST_DAYS = 400
 """Of a calendar."""
@@ -53,8 +53,10 @@ def make(session: WriteSession, wanted: ScheduleCreate, *, by: str, now: datetim
     return Ensured(row, is_new=True)
 
 
-def schedule(session: ReadSession, schedule_id: str) -> ScheduleRow:
-    if (row := session.get(ScheduleRow, schedule_id)) is None:
+def schedule(session: ReadSession, schedule_id: str, *, lock: bool = False) -> ScheduleRow:
+    """One schedule; held against the clock and other changes until the transaction ends if asked for."""
+    held = {"of": ScheduleRow} if lock else None
+    if (row := session.get(ScheduleRow, schedule_id, with_for_update=held, populate_existing=lock)) is None:
         raise NotFound(f"There is no schedule {schedule_id}.", remedy="List them with GET /v1/schedules.")
     return row
 
@@ -88,29 +90,61 @@ def overdue(session: ReadSession, *, now: datetime) -> int:
     return sum(standing.overdue_since(row, newest.get(row.id), now) is not None for row in rows)
 
 
-def pause(session: WriteSession, schedule_id: str) -> ScheduleRow:
-    """Let it rest: nothing of it is started until it is resumed. Its times still count as overdue."""
-    row = _held(session, schedule_id)
-    row.paused = True
+def change(session: WriteSession, schedule_id: str, wanted: ScheduleChange, *, by: str, now: datetime) -> ScheduleRow:
+    """Give it other terms from now on. What came until now under the old ones is still due.
+
+    Raises:
+        InvalidInput: nothing would make it due any more.
+        BrokerDown: something is due, and nobody can be asked.
+    """
+    row = schedule(session, schedule_id, lock=True)
+    before = _terms(row)
+    to = {name: getattr(wanted, name) for name in wanted.model_fields_set if getattr(wanted, name) != before[name]}
+    if not to:
+        return row
+    if (before | to)["rule"] is None and not (before | to)["on_new_version"]:
+        raise InvalidInput("Nothing would make it due any more.", remedy="Keep a rule or on_new_version, or pause it.")
+    if not row.paused:
+        clock.turn(session, row, now)
+    row.cursor = now if "rule" in to else row.cursor
+    row.watching_since = now if "on_new_version" in to else row.watching_since
+    for name, value in to.items():
+        setattr(row, name, value)
+    session.flush()
+    log.note(session, row, "changed", by=by, **{"from": _plain(before, to), "to": _plain(to, to)})
     return row
 
 
-def resume(session: WriteSession, schedule_id: str, *, now: datetime) -> ScheduleRow:
+def _terms(row: ScheduleRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ScheduleChange.model_fields}
+
+
+def _plain(terms: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return ScheduleChange.model_validate({name: terms[name] for name in names}).model_dump(
+        mode="json", include={*names}
+    )
+
+
+def pause(session: WriteSession, schedule_id: str, *, by: str) -> ScheduleRow:
+    """Let it rest: nothing of it is started until it is resumed. Its times still count as overdue."""
+    row = schedule(session, schedule_id, lock=True)
+    if not row.paused:
+        row.paused = True
+        log.note(session, row, "paused", by=by)
+    return row
+
+
+def resume(session: WriteSession, schedule_id: str, *, by: str, now: datetime) -> ScheduleRow:
     """Go on from now. What came while it rested is not caught up: somebody wanted it not to be done."""
-    row = _held(session, schedule_id)
+    row = schedule(session, schedule_id, lock=True)
     if row.paused:
         row.paused, row.cursor, row.watching_since = False, now, now
+        log.note(session, row, "resumed", by=by)
     return row
-
-
-def _held(session: WriteSession, schedule_id: str) -> ScheduleRow:
-    found = schedule(session, schedule_id)
-    session.refresh(found, with_for_update={"of": ScheduleRow})
-    return found
 
 
 def calendar(session: ReadSession, *, since: datetime, until: datetime, now: datetime) -> list[Entry]:
-    """What came and what will come, by due time.
+    """What came and what will come, by due time. What is overdue is shown however old it is.
 
     Raises InvalidInput for a span that is empty or too long.
     """
@@ -119,13 +153,16 @@ def calendar(session: ReadSession, *, since: datetime, until: datetime, now: dat
             f"The calendar shows at most {LONGEST_DAYS} days.", remedy="Let `until` follow `since` within that."
         )
     rows = {row.id: row for row in session.scalars(repository.schedules())}
-    latest = {row.id for row in repository.newest(session, list(rows.values())).values()}
+    newest = repository.newest(session, list(rows.values()))
+    late = {row.id: standing.overdue_since(row, newest.get(row.id), now) for row in rows.values()}
+    first = min([since, *(due for due in late.values() if due is not None)])
     entries = [
-        standing.came(row, rows[row.schedule_id], latest=row.id in latest, now=now)
-        for row in repository.between(session, since, until)
+        standing.came(row, rows[row.schedule_id], latest=row is newest.get(row.schedule_id), now=now)
+        for row in repository.between(session, first, until)
     ]
-    entries += [entry for row in rows.values() for entry in standing.to_come(row, since, until, now)]
-    return sorted(entries, key=lambda entry: (entry.due_at, entry.schedule))
+    entries += [entry for row in rows.values() for entry in standing.to_come(row, first, until, now)]
+    shown = (entry for entry in entries if entry.due_at >= since or entry.due_at == late[entry.schedule_id])
+    return sorted(shown, key=lambda entry: (entry.due_at, entry.schedule))
 
 
 def start(session: WriteSession, occurrence_id: str) -> None:
@@ -152,6 +189,7 @@ def start(session: WriteSession, occurrence_id: str) -> None:
     assert version is not None  # noqa: S101 - the accepted run has one
     made = revalidation.repeat(session, accepted, version, by=f"schedule:{due.name}")
     occurrence.state, occurrence.run_id = OccurrenceState.STARTED, made.run_id
+    log.note_occurrence(session, occurrence, "started", by=log.CLOCK)
 
 
 def refuse(session: WriteSession, occurrence_id: str, *, reason: str) -> None:
@@ -161,16 +199,11 @@ def refuse(session: WriteSession, occurrence_id: str, *, reason: str) -> None:
     occurrence.state, occurrence.reason = OccurrenceState.REFUSED, reason
     due = schedule(session, occurrence.schedule_id)
     more = {"due": occurrence.due_at.isoformat(), "reason": reason}
-    tell(session, Topic.REVALIDATION_FAILED, due, subject=f"Could not be started: {due.name}", more=more)
+    log.tell(session, Topic.REVALIDATION_FAILED, due, subject=f"Could not be started: {due.name}", more=more)
+    log.note_occurrence(session, occurrence, "refused", by=log.CLOCK)
 
 
-def tell(session: WriteSession, topic: Topic, about: ScheduleRow, *, subject: str, more: dict[str, str]) -> None:
-    """Tell something of a schedule to whoever wants to know."""
-    named = {"schedule": about.name, "model": about.model.name, "behavior": about.behavior.name}
-    notifications.publish(session, topic, subject=subject, data=named | more)
-
-
-def retry(session: WriteSession, occurrence_id: str, *, now: datetime) -> OccurrenceRow:
+def retry(session: WriteSession, occurrence_id: str, *, by: str, now: datetime) -> OccurrenceRow:
     """Try again to start what was refused.
 
     Raises:
@@ -184,4 +217,5 @@ def retry(session: WriteSession, occurrence_id: str, *, now: datetime) -> Occurr
         raise Conflict(f"The occurrence is {row.state}.", remedy="Only one that was refused is tried again.")
     row.state, row.reason, row.asked_at = OccurrenceState.DUE, None, now
     dispatch.enqueue(session, dispatch.Task.REVALIDATE, row.id)
+    log.note_occurrence(session, row, "retried", by=by)
     return row

@@ -3,11 +3,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from audit_service import cli
+from audit_service.errors import NotFound
 from audit_service.settings import get_settings
-from tests.service import Audit
+from tests.identity.made import add_user, issue, sign_in
+from tests.service import Audit, bearer
 
 
 @pytest.fixture
@@ -32,10 +35,60 @@ def test_people_and_tokens_are_managed_from_the_command_line(connected: None) ->
     assert "is revoked" in run("tokens", "revoke", listed.split()[0]).output
 
 
-def test_an_exported_log_is_checked_without_the_service(api: Any, audit: Audit, tmp_path: Path) -> None:
+def test_the_operator_helps_who_cannot_help_themselves_and_the_log_says_so(
+    api: TestClient, database_url: str, token: str
+) -> None:
+    add_user(api, "anna@bank.example", "analyst")
+    session = sign_in(api, "anna@bank.example").json()["token"]
+    other = "another long secret"
+    assert run("operator", "reset-password", "anna@bank.example", input="short\nshort\n").exit_code == 1
+    assert run("operator", "reset-password", "Anna@bank.example", input=f"{other}\n{other}\n").exit_code == 0
+    assert api.get("/v1/me", headers=bearer(session)).status_code == 401
+    assert sign_in(api, "anna@bank.example").status_code == 401
+    session = sign_in(api, "anna@bank.example", other).json()["token"]
+
+    assert run("operator", "deactivate", "anna@bank.example").exit_code == 0
+    assert api.get("/v1/me", headers=bearer(session)).status_code == 401
+    assert sign_in(api, "anna@bank.example", other).status_code == 401
+    assert run("operator", "activate", "anna@bank.example").exit_code == 0
+    assert sign_in(api, "anna@bank.example", other).status_code == 201
+
+    changed = api.get("/v1/events", params={"actor": "operator", "kind": "user"}).json()["items"]
+    assert [(event["data"]["what"], event["data"].get("active")) for event in changed] == [
+        ("password", None),
+        ("access", False),
+        ("access", True),
+    ]
+    assert api.get("/v1/events/check").json()["broken_at"] is None
+
+
+def test_a_lost_token_is_replaced_and_worth_nothing_any_more(api: TestClient, database_url: str, token: str) -> None:
+    lost = issue(api, role="auditor", scopes=["read"])
+    found = run("operator", "reissue-token", lost["id"], "--days", "5").output.strip()
+    assert api.get("/v1/me", headers=bearer(lost["token"])).status_code == 401
+    me = api.get("/v1/me", headers=bearer(found)).json()
+    assert (me["name"], me["role"], me["permissions"]) == ("token:build", "auditor", ["read"])
+
+    own = run("operator", "reissue-token", "admin@localhost").output.strip()
+    assert api.get("/v1/me").status_code == 401
+    assert api.get("/v1/me", headers=bearer(own)).json()["role"] == "admin"
+    log = api.get("/v1/events", params={"actor": "operator", "kind": "token"}, headers=bearer(own)).json()["items"]
+    assert [event["data"]["what"] for event in log][-4:] == ["revoked", "issued", "revoked", "issued"]
+
+
+@pytest.mark.parametrize("of", ["eva@bank.example", "01936f5e-7c1a-7a3e-8f00-0242ac120002", "x"])
+def test_nobody_is_helped_who_is_not_there(api: TestClient, database_url: str, of: str) -> None:
+    answer = run("operator", "reissue-token", of)
+    assert isinstance(answer.exception, NotFound)
+
+
+def test_an_exported_log_is_checked_without_the_service(
+    api: TestClient, audit: Audit, tmp_path: Path, connected: None
+) -> None:
     audit.run()
     file = tmp_path / "events.ndjson"
-    file.write_text(api.get("/v1/events/export").text)
+    assert run("export-log", str(file)).exit_code == 0
+    assert file.read_text() == api.get("/v1/events/export").text
     assert run("check-log", str(file)).exit_code == 0
     lines = file.read_text().splitlines()
     changed = json.loads(lines[1]) | {"actor": "user:eva@bank.example"}

@@ -58,6 +58,8 @@ def test_a_new_version_of_a_registered_model_is_imported_once(api: TestClient, a
     assert send(api, event()).json() == answer.json()
     [made] = imports(api)
     assert (made["name"], made["version"], made["dtype"], made["state"]) == ("tiny", "7", "float32", "queued")
+    [asked] = api.get("/v1/events", params={"kind": "import"}).json()["items"]
+    assert (asked["actor"], asked["data"]["what"], asked["data"]["version"]) == ("mlflow:webhook", "asked", "7")
     assert dispatch.waiting(dispatch.CPU) == 1
 
 

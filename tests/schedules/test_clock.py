@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from audit_service import dispatch
 from audit_service.db.handles import Database
-from audit_service.db.tables import MessageRow, OccurrenceRow, RunRow, ScheduleRow
+from audit_service.db.tables import EventRow, MessageRow, OccurrenceRow, RunRow, ScheduleRow
+from audit_service.domain.lifecycle import EventKind
 from audit_service.domain.schedules import OccurrenceKind, OccurrenceState, Rule
 from audit_service.errors import BrokerDown, Conflict
 from audit_service.notifications import service as notifications
@@ -21,7 +22,7 @@ from audit_service.notifications.schemas import TargetCreate
 from audit_service.notifications.topics import TargetKind, Topic
 from audit_service.schedules import service
 from audit_service.schedules.clock import tick
-from audit_service.schedules.schemas import ScheduleCreate
+from audit_service.schedules.schemas import ScheduleChange, ScheduleCreate
 from audit_service.settings import get_settings
 from tests.audits.test_runs import stop_broker
 from tests.revalidation.made import accepted, complete
@@ -67,6 +68,13 @@ def start(database: Database, *occurrences: OccurrenceRow) -> None:
             service.start(session, occurrence.id)
 
 
+def logged(database: Database) -> list[tuple[str, str, str | None]]:
+    """(who, what, run) of the entries about schedules, in the log's order."""
+    with database.reading() as session:
+        query = select(EventRow).where(EventRow.kind == EventKind.SCHEDULE).order_by(EventRow.number)
+        return [(row.actor, row.data["what"], row.data.get("run")) for row in session.scalars(query)]
+
+
 def turn(everyone: Database, since: str, until: str, *, minutes: int = 30) -> None:
     at = utc(since)
     while at <= utc(until):
@@ -91,6 +99,7 @@ class TestDaylightSaving:
         start(database, *came(database))
         assert [row.nominal_at for row in came(database)] == [utc(one) for one in expected]
         assert {row.state for row in came(database)} == {OccurrenceState.STARTED}
+        assert logged(database) == [("clock", "started", row.run_id) for row in came(database)]
         assert len({row.run_id for row in came(database)}) == 3
 
     def test_a_zone_without_changes_has_none(self, everyone: Database, database: Database) -> None:
@@ -226,8 +235,11 @@ class TestRefusal:
             service.refuse(session, one.id, reason=str(caught.value))
         [one] = came(database)
         assert (one.state, one.run_id) == (OccurrenceState.REFUSED, None)
+        assert logged(database) == [("clock", "refused", None)]
         with database.writing() as session:
-            assert service.retry(session, one.id, now=utc("2026-05-02T04:00")).state is OccurrenceState.DUE
+            assert (
+                service.retry(session, one.id, by="user:test", now=utc("2026-05-02T04:00")).state is OccurrenceState.DUE
+            )
 
 
 class TestOverdue:
@@ -246,6 +258,7 @@ class TestOverdue:
             [told] = session.scalars(select(MessageRow)).all()
         assert (told.topic, told.subject) == (Topic.SCHEDULE_OVERDUE, "Overdue: nightly")
         assert "2026-05-04T03:00:00+00:00" in told.body
+        assert logged(database) == [("clock", "overdue", None)]
         [shown] = self.shown(database, "2026-05-04T06:00")
         assert shown == utc("2026-05-04T03:00")
         start(database, *came(database))
@@ -263,12 +276,12 @@ class TestOverdue:
         with everyone.reading() as session:
             assert service.overdue(session, now=utc("2026-05-05T12:00")) == 1
         with database.writing() as session:
-            service.pause(session, schedule_id)
+            service.pause(session, schedule_id, by="user:test")
         tick(everyone, utc("2026-05-05T12:00"))
         assert came(database) == []
         assert self.shown(database, "2026-05-05T12:00") == [utc("2026-05-02T03:00")]
         with database.writing() as session:
-            service.resume(session, schedule_id, now=utc("2026-05-05T12:00"))
+            service.resume(session, schedule_id, by="user:test", now=utc("2026-05-05T12:00"))
         tick(everyone, utc("2026-05-05T12:00"))
         assert came(database) == []
         assert self.shown(database, "2026-05-05T12:00") == [None]
@@ -277,3 +290,44 @@ class TestOverdue:
         with database.reading() as session:
             rows = session.scalars(select(ScheduleRow)).all()
             return [one.overdue_since for one in service.shown(session, rows, now=utc(at))]
+
+
+@pytest.mark.usefixtures("accepted_run")
+class TestChange:
+    """Terms change from now on; what came before is due by the old ones."""
+
+    def change(self, database: Database, schedule_id: str, at: str, **terms: Any) -> None:
+        wanted = ScheduleChange.model_validate(terms)
+        with database.writing() as session:
+            service.change(session, schedule_id, wanted, by="user:test", now=utc(at))
+
+    def test_what_came_by_the_old_rule_is_due_and_the_new_one_names_nothing_before_the_change(
+        self, everyone: Database, database: Database
+    ) -> None:
+        schedule_id = schedule(database, "2026-05-01T12:00", rule=Rule(cron="0 3 4 * *"))
+        self.change(database, schedule_id, "2026-05-06T12:00", rule=Rule(cron="0 4 * * *"))
+        tick(everyone, utc("2026-05-06T12:10"))
+        assert [row.nominal_at for row in came(database)] == [utc("2026-05-04T03:00")]
+        tick(everyone, utc("2026-05-07T04:00"))
+        assert [row.nominal_at for row in came(database)] == [utc("2026-05-04T03:00"), utc("2026-05-07T04:00")]
+        assert [row.collapsed for row in came(database)] == [0, 0]
+
+    def test_versions_are_new_to_a_schedule_that_looks_for_them_from_the_change_on(
+        self, everyone: Database, database: Database, audit: Audit, model_folder: Path
+    ) -> None:
+        schedule_id = schedule(database, "2026-05-01T12:00", rule=Rule(cron="0 3 1 1 *"))
+        (model_folder / "README.md").write_text("retrained")
+        audit.model("2")
+        now = datetime.now(UTC)
+        self.change(database, schedule_id, now.isoformat()[:26], on_new_version=True, rule=None)
+        tick(everyone, now)
+        assert came(database) == []
+
+    def test_a_change_is_logged_with_what_was_and_what_is(self, database: Database) -> None:
+        schedule_id = schedule(database, "2026-05-01T12:00")
+        self.change(database, schedule_id, "2026-05-01T13:00", grace_hours=2, on_new_version=False)
+        self.change(database, schedule_id, "2026-05-01T13:00", grace_hours=2)
+        with database.reading() as session:
+            [event] = session.scalars(select(EventRow).where(EventRow.kind == EventKind.SCHEDULE)).all()
+        assert (event.actor, event.data["what"]) == ("user:test", "changed")
+        assert (event.data["from"], event.data["to"]) == ({"grace_hours": 24}, {"grace_hours": 2})

@@ -43,6 +43,47 @@ def test_a_schedule_says_when_it_is_due_next(api: TestClient, made: dict[str, An
     assert api.get(f"/v1/schedules/{made['id']}").json() == made
 
 
+def test_terms_are_changed_from_the_state_that_was_read_and_never_from_another(
+    api: TestClient, made: dict[str, Any]
+) -> None:
+    path, body = f"/v1/schedules/{made['id']}", {"grace_hours": 1}
+    read = api.get(path).headers["ETag"]
+    assert api.patch(path, json=body).status_code == 428
+    changed = api.patch(path, json=body, headers={"If-Match": read})
+    assert (changed.status_code, changed.json()) == (200, made | {"grace_hours": 1})
+    assert api.patch(path, json={"grace_hours": 3}, headers={"If-Match": read}).status_code == 412
+    assert api.get(path).headers["ETag"] == changed.headers["ETag"]
+    assert [event["data"]["what"] for event in logged(api)] == ["changed"]
+
+
+def test_a_schedule_that_nothing_makes_due_is_refused(api: TestClient, made: dict[str, Any]) -> None:
+    path, any_state = f"/v1/schedules/{made['id']}", {"If-Match": "*"}
+    changed = api.patch(path, json={"rule": None}, headers=any_state)
+    assert (changed.status_code, changed.json()["next_due"]) == (200, None)
+    assert api.patch(path, json={"on_new_version": False}, headers=any_state).status_code == 422
+    assert api.patch(path, json={"model": "other"}, headers=any_state).status_code == 422
+
+
+def logged(api: TestClient) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = api.get("/v1/events", params={"kind": "schedule"}).json()["items"]
+    return items
+
+
+def test_what_is_overdue_is_seen_in_metrics_calendar_list_and_readiness_however_old_it_is(
+    api: TestClient, made: dict[str, Any], database: Database
+) -> None:
+    gauge = "audit_overdue_schedules"
+    assert f"{gauge} 0.0" in api.get("/metrics").text
+    with database.writing() as session:
+        session.get_one(ScheduleRow, made["id"]).cursor = datetime.now(UTC) - timedelta(days=300)
+    since = api.get(f"/v1/schedules/{made['id']}").json()["overdue_since"]
+    assert datetime.fromisoformat(since) < datetime.now(UTC) - timedelta(days=180)
+    late = [entry for entry in api.get("/v1/schedules/calendar").json() if entry["overdue"]]
+    assert late[0]["due_at"] == since
+    assert f"{gauge} 1.0" in api.get("/metrics").text
+    assert api.get("/readyz").json()["overdue_schedules"] == 1
+
+
 def test_the_same_terms_again_are_the_same_schedule_and_others_need_another_name(
     api: TestClient, made: dict[str, Any]
 ) -> None:
@@ -75,6 +116,12 @@ def test_a_pause_is_shown_and_ends(api: TestClient, made: dict[str, Any]) -> Non
     assert (paused["paused"], paused["next_due"]) == (True, None)
     resumed = api.post(f"/v1/schedules/{made['id']}/resume").json()
     assert (resumed["paused"], resumed["next_due"]) == (False, made["next_due"])
+    api.post(f"/v1/schedules/{made['id']}/resume")
+    assert [(event["actor"], event["data"]["what"]) for event in logged(api)] == [
+        ("user:admin@localhost", "paused"),
+        ("user:admin@localhost", "resumed"),
+    ]
+    assert api.get("/v1/events/check").json()["broken_at"] is None
 
 
 def test_the_calendar_shows_what_came_and_what_will_come(
