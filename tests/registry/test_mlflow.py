@@ -1,16 +1,21 @@
-"""Against a real MLflow server."""
+"""Against a real MLflow server: fetching from it, and finding its new versions by looking."""
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from audit_service.errors import InvalidModel, Unavailable
 from audit_service.registry import mlflow
 from audit_service.registry.inspection import hashes, inspect
+from audit_service.settings import get_settings
 from tests.folders import free_port, open_folder
 from tests.mlflow_server import mlflow_server, register
+from workers.runtime import runtime
+from workers.tasks.clock import poll
+from workers.tasks.fetch import fetch
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +71,47 @@ def test_no_name_leads_out_of_the_models_folder(server: str, tmp_path: Path, nam
         [],
         [tmp_path / "deep"],
     )
+
+
+@pytest.fixture
+def _worker(api: TestClient, server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process as a worker that follows the server's registry."""
+    monkeypatch.setenv("AUDIT_MLFLOW_URI", server)
+    get_settings.cache_clear()
+    runtime.cache_clear()
+    yield
+    runtime().database.close()
+    runtime.cache_clear()
+
+
+@pytest.mark.usefixtures("_worker")
+def test_versions_that_nobody_tells_of_are_found_by_looking_and_registered_once(
+    api: TestClient, server: str, model_folder: Path
+) -> None:
+    def imported() -> list[tuple[str, str, str]]:
+        items = api.get("/v1/model-imports").json()["items"]
+        return [(item["id"], item["version"], item["state"]) for item in items]
+
+    first = register(server, "looked-at", model_folder)
+    register(server, "of no interest", model_folder)
+    api.post("/v1/model-imports", json={"name": "looked-at", "version": first})
+    fetch(imported()[0][0])
+    poll()
+    assert [one[1:] for one in imported()] == [("1", "done")]
+
+    (model_folder / "README.md").write_text("retrained")
+    second = register(server, "looked-at", model_folder)
+    poll()
+    poll()
+    assert [one[1:] for one in imported()] == [(second, "queued"), ("1", "done")]
+    for _ in range(2):  # the message comes twice
+        fetch(imported()[0][0])
+    versions = api.get("/v1/model-versions", params={"model": "looked-at"}).json()["items"]
+    assert [version["version"] for version in versions] == [second, first]
+    log = api.get("/v1/events", params={"kind": "import"}).json()["items"]
+    assert [(event["actor"], event["data"]["what"]) for event in log] == [
+        ("user:admin@localhost", "asked"),
+        ("mlflow", "registered"),
+        ("mlflow:poll", "asked"),
+        ("mlflow", "registered"),
+    ]
