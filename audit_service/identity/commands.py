@@ -138,15 +138,21 @@ def reissue_token(
     of: Annotated[str, typer.Argument(help="The lost token's id; or a person's address, for one instead of all.")],
     organisation: _Organisation = None,
     days: Annotated[int, typer.Option(min=1, max=366, help="How long it lasts.")] = 90,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it to this machine's commands instead.")] = False,
 ) -> None:
     """Revoke a lost token, and print one in its place once."""
     from datetime import timedelta  # noqa: PLC0415
 
     from audit_service.identity import operating  # noqa: PLC0415
+    from audit_service.processes import keep_token  # noqa: PLC0415
 
     with _owned() as database:
         made = operating.reissue(database, of, lasts=timedelta(days=days), organisation=organisation)
-    typer.echo(made.text)
+    if keep:
+        keep_token(get_settings(), made.text)
+        typer.echo("The commands of this data directory find it there.")
+    else:
+        typer.echo(made.text)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 
 from audit_service import cli
 from audit_service.errors import NotFound
+from audit_service.processes import kept_token
 from audit_service.settings import get_settings
 from tests.identity.made import add_user, issue, sign_in
 from tests.service import Audit, bearer
@@ -72,6 +73,8 @@ def test_a_lost_token_is_replaced_and_worth_nothing_any_more(api: TestClient, da
     own = run("operator", "reissue-token", "admin@localhost").output.strip()
     assert api.get("/v1/me").status_code == 401
     assert api.get("/v1/me", headers=bearer(own)).json()["role"] == "admin"
+    assert own not in run("operator", "reissue-token", "admin@localhost", "--keep").output
+    own = kept_token(get_settings()) or ""
     log = api.get("/v1/events", params={"actor": "operator", "kind": "token"}, headers=bearer(own)).json()["items"]
     assert [event["data"]["what"] for event in log][-4:] == ["revoked", "issued", "revoked", "issued"]
 
