@@ -99,7 +99,8 @@ class TestDaylightSaving:
         start(database, *came(database))
         assert [row.nominal_at for row in came(database)] == [utc(one) for one in expected]
         assert {row.state for row in came(database)} == {OccurrenceState.STARTED}
-        assert logged(database) == [("clock", "started", row.run_id) for row in came(database)]
+        started = [entry for entry in logged(database) if entry[1] == "started"]
+        assert started == [("clock", "started", row.run_id) for row in came(database)]
         assert len({row.run_id for row in came(database)}) == 3
 
     def test_a_zone_without_changes_has_none(self, everyone: Database, database: Database) -> None:
