@@ -9,7 +9,7 @@ import typer
 
 from audit_service.domain.approvals import AcceptanceKind, Decision, Record
 from audit_service.errors import Cancelled, Conflict, InvalidInput
-from audit_service.settings import get_settings
+from audit_service.terminal import request, service
 
 if TYPE_CHECKING:
     from audit_service.approvals.schemas import ApprovalRecord
@@ -28,7 +28,7 @@ def list_approvals(
     everything: Annotated[bool, typer.Option("--all", help="What was decided on, too.")] = False,
 ) -> None:
     """List what waits for a decision, newest first."""
-    with _client() as client:
+    with service() as client:
         for record in client.approvals(run_id=run, state=None if everything else Decision.SUBMITTED.value):
             typer.echo(_line(record))
 
@@ -46,11 +46,10 @@ def submit(
 
     if record is Record.ACCEPTANCE:
         raise InvalidInput("A risk needs its reason and its end.", remedy="Use `audit-service approve accept-risk`.")
-    with _client() as client:
+    with service() as client:
         signed = _signed(digest, file) or _confirmed(record.value, _digest_of(client, record, about))
         subject = {"plan_id" if record is Record.PLAN else "run_id": about}
-        wanted = {**subject, "record": record, "digest": signed, "comment": comment}
-        made = client.submit(Submission.model_validate(wanted))
+        made = client.submit(request(Submission, record=record, digest=signed, comment=comment, **subject))
     typer.echo(_line(made))
 
 
@@ -69,11 +68,10 @@ def accept_risk(
     from audit_service.approvals.schemas import AcceptanceWanted, Submission  # noqa: PLC0415
 
     until = expires.replace(tzinfo=UTC)
-    wanted = AcceptanceWanted(kind=kind, scope=scope, reason=reason, conditions=conditions, expires=until)
-    with _client() as client:
-        typer.echo(
-            _line(client.submit(Submission(record=Record.ACCEPTANCE, run_id=run, acceptance=wanted, comment=comment)))
-        )
+    wanted = request(AcceptanceWanted, kind=kind, scope=scope, reason=reason, conditions=conditions, expires=until)
+    with service() as client:
+        asked = request(Submission, record=Record.ACCEPTANCE, run_id=run, acceptance=wanted, comment=comment)
+        typer.echo(_line(client.submit(asked)))
 
 
 @approve.command("decide")
@@ -89,19 +87,13 @@ def decide(
 
     if decision is Decision.SUBMITTED:
         raise InvalidInput("To submit is no decision.", remedy="Accept, return or reject it.")
-    with _client() as client:
+    with service() as client:
         signed = _signed(digest, file)
         if signed is None:
             present = client.approval(approval)
             signed = _confirmed(present.record.value, present.record_digest)
-        made = DecisionMade.model_validate({"decision": decision, "digest": signed, "comment": comment})
+        made = request(DecisionMade, decision=decision, digest=signed, comment=comment)
         typer.echo(_line(client.decide(approval, made)))
-
-
-def _client() -> "Client":
-    from audit_service.processes import connected  # noqa: PLC0415
-
-    return connected(get_settings())
 
 
 def _signed(digest: str | None, file: Path | None) -> str | None:

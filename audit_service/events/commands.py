@@ -8,15 +8,13 @@ import typer
 
 from audit_service.domain.chain import first_break
 from audit_service.errors import InvalidInput
-from audit_service.settings import get_settings
+from audit_service.files import write_whole
+from audit_service.terminal import service
 
 
 def export_log(file: Annotated[Path, typer.Argument(help="The file to write, one entry a line.")]) -> None:
     """Fetch the organisation's whole event log."""
-    from audit_service.files import write_whole  # noqa: PLC0415 - other commands start faster without it
-    from audit_service.processes import connected  # noqa: PLC0415
-
-    with connected(get_settings()) as client:
+    with service() as client:
         write_whole(file, client.export_events())
     typer.echo(f"{file} is written; check it with `audit-service check-log {file}`.")
 

@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 
 from audit_service.domain.lifecycle import RunState
+from audit_service.errors import InvalidInput
+from audit_service.files import write_whole
 from audit_service.reports.schemas import ReportFormat
-from audit_service.settings import get_settings
+from audit_service.terminal import service
 
 
 def runs(state: Annotated[RunState | None, typer.Option(help="Only runs in this state.")] = None) -> None:
     """List the runs with what they audit, newest first."""
-    from audit_service.processes import connected  # noqa: PLC0415 - other commands start faster without it
-
-    with connected(get_settings()) as client:
+    with service() as client:
         for run in client.runs(state=state):
             plan = client.plan(run.plan_id).content
             audited = f"{plan.behavior.name} on {plan.model.name} {plan.model.version}"
@@ -27,13 +27,9 @@ def report(
     language: Annotated[str, typer.Option(help="Which of the report's languages.")] = "en",
 ) -> None:
     """Fetch the report of a run as it stands."""
-    from audit_service.errors import InvalidInput  # noqa: PLC0415
-    from audit_service.files import write_whole  # noqa: PLC0415
-    from audit_service.processes import connected  # noqa: PLC0415
-
     ending = out.suffix.removeprefix(".").lower()
     if ending not in set(ReportFormat):
         raise InvalidInput(f"{out.name} is no report by its name.", remedy="Let it end in .pdf, .html, .json or .docx.")
-    with connected(get_settings()) as client:
+    with service() as client:
         write_whole(out, client.report(run, language=language, file_format=ReportFormat(ending)))
     typer.echo(f"{out} is written.")

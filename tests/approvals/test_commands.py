@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from audit_service import cli
 from audit_service.db.handles import Database
 from audit_service.domain.plan import Plan
-from audit_service.errors import Cancelled, Conflict, Forbidden, NotFound
+from audit_service.errors import Cancelled, Conflict, Forbidden, InvalidInput, NotFound
 from audit_service.settings import get_settings
 from tests.findings.made import add_findings
 from tests.identity.made import add_user, sign_in
@@ -116,3 +116,20 @@ def test_a_report_that_is_not_there_writes_no_file(reviewer: Person, audit: Audi
     answer = reviewer("report", audit.run()["id"], "--out", str(tmp_path / "x.pdf"))
     assert isinstance(answer.exception, NotFound | Conflict)
     assert list(tmp_path.glob("x.pdf")) == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["decide", "01936f5e-7c1a-7a3e-8f00-0242ac120002", "accepted", "--digest", "abc"],
+        ["decide", "01936f5e-7c1a-7a3e-8f00-0242ac120002", "submitted"],
+        ["submit", "plan", "mine", "--digest", "0" * 64],
+        ["submit", "risk_acceptance", "mine"],
+        ["submit", "report", "mine", "--file", "nowhere.pdf"],
+        ["accept-risk", "mine", "--reason", "", "--expires", "2027-01-01"],
+    ],
+)
+def test_what_cannot_be_asked_is_refused_with_a_remedy(analyst: Person, asked: list[str]) -> None:
+    answer = analyst("approve", *asked)
+    assert isinstance(answer.exception, InvalidInput)
+    assert answer.exception.remedy
