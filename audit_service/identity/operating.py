@@ -60,8 +60,14 @@ def _for_person(session: WriteSession, email: str, lasts: timedelta, organisatio
     )
     for token_id in session.scalars(lost).all():
         tokens.revoke(session, token_id, by=BY)
-    owner = {"organisation_id": member.organisation_id, "user_id": member.user_id}
-    return tokens.issue(session, **owner, name=member.user.email, by=BY, lasts=lasts)
+    return tokens.issue(
+        session,
+        organisation_id=member.organisation_id,
+        name=member.user.email,
+        by=BY,
+        lasts=lasts,
+        user_id=member.user_id,
+    )
 
 
 def _for_token(session: WriteSession, token_id: str, lasts: timedelta) -> Secret:
