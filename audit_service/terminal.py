@@ -21,7 +21,7 @@ def service() -> "Client":
     return connected(get_settings())
 
 
-def request(kind: type[M], **values: object) -> M:
+def request(kind: type[M], /, **values: object) -> M:
     """The request that was typed. InvalidInput names each part of it that cannot be."""
     try:
         return kind.model_validate(values)

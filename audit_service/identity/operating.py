@@ -115,6 +115,6 @@ def _member(session: WriteSession, email: str, organisation: str | None) -> Memb
 
 
 def _note(session: WriteSession, member: MembershipRow, what: str) -> None:
-    data = {"id": member.user_id, "email": member.user.email, "what": what}
-    data |= {"role": member.role.value, "active": member.active} if what == "access" else {}
+    access = {"role": member.role.value, "active": member.active} if what == "access" else {}
+    data = {"id": member.user_id, "email": member.user.email, "what": what, **access}
     events.append(session, None, EventKind.USER, actor=BY, data=data)

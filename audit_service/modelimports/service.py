@@ -118,6 +118,6 @@ def refuse(session: WriteSession, import_id: str, *, reason: str) -> None:
 
 
 def _note(session: WriteSession, row: ImportRow, what: str, *, by: str) -> None:
-    data = {"id": row.id, "name": row.name, "version": row.version, "what": what}
-    data |= {"reason": row.reason, "model_version": row.model_version_id}
+    named = {"id": row.id, "name": row.name, "version": row.version, "what": what}
+    data = {**named, "reason": row.reason, "model_version": row.model_version_id}
     events.append(session, None, EventKind.IMPORT, actor=by, data=data)

@@ -101,8 +101,10 @@ def test_what_cannot_be_told_ends_with_status_2(folder: Path, audit_file: Path) 
     assert checks(answer) == {"verdict.raw": "unknown"}
 
 
-def test_nothing_to_judge_by_is_status_2_too_with_its_remedy(folder: Path, audit_file: Path) -> None:
-    answer = gate(folder, "--model", audit_file.parent / "nothing", "--behavior", audit_file)
+def test_an_audit_that_cannot_be_read_is_status_2_too_with_what_is_wrong(folder: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("model: {name: x}\n")
+    answer = gate(folder, "--model", tmp_path, "--behavior", bad)
     assert answer.returncode == 2
-    assert "Name a folder" in answer.stderr
+    assert "model.path: Field required" in answer.stderr
     assert "Traceback" not in answer.stderr
