@@ -64,11 +64,11 @@ def test_the_operator_helps_who_cannot_help_themselves_and_the_log_says_so(
 
 
 def test_a_lost_token_is_replaced_and_worth_nothing_any_more(api: TestClient, database_url: str, token: str) -> None:
-    lost = issue(api, role="auditor", scopes=["read"])
+    lost = issue(api, role="auditor", scopes=["read", "self"])
     found = run("operator", "reissue-token", lost["id"], "--days", "5").output.strip()
     assert api.get("/v1/me", headers=bearer(lost["token"])).status_code == 401
     me = api.get("/v1/me", headers=bearer(found)).json()
-    assert (me["name"], me["role"], me["permissions"]) == ("token:build", "auditor", ["read"])
+    assert (me["name"], me["role"], me["permissions"]) == ("token:build", "auditor", ["read", "self"])
 
     own = run("operator", "reissue-token", "admin@localhost").output.strip()
     assert api.get("/v1/me").status_code == 401
