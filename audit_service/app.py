@@ -20,7 +20,7 @@ from audit_service.errors import DatabaseDown
 from audit_service.events.endpoints import router as events
 from audit_service.findings.endpoints import router as findings
 from audit_service.health.endpoints import router as health
-from audit_service.identity.authentication import caller
+from audit_service.identity.authentication import allow
 from audit_service.identity.endpoints import open_calls
 from audit_service.identity.endpoints import router as identity
 from audit_service.identity.limits import Limiter
@@ -112,7 +112,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.include_router(
-            router, prefix="/v1", dependencies=[Depends(caller)], responses=problems.responses(401, 403, 429)
+            router, prefix="/v1", dependencies=[Depends(allow)], responses=problems.responses(401, 403, 429)
         )
     for router in (open_calls, shared, signed_calls):
         app.include_router(router, prefix="/v1", responses=problems.responses(429))

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.tables import DeploymentRow
@@ -13,7 +14,7 @@ from audit_service.deployments import service
 from audit_service.deployments.schemas import Deployment, DeploymentCreate
 from audit_service.problems import WITH_BODY, responses
 
-router = APIRouter(prefix="/deployments", tags=["deployments"])
+router = APIRouter(prefix="/deployments", tags=["deployments"], route_class=Guarded)
 
 
 @router.post("", status_code=201, responses=responses(*WITH_BODY, 404, 409, existing=Deployment))

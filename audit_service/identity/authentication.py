@@ -49,3 +49,8 @@ def _identified(request: Request, token: str | None) -> Principal:
 
 
 Caller = Annotated[Principal, Depends(caller)]
+
+
+def allow(request: Request, caller: Caller) -> None:
+    """Let the call through if the table does, even where no `border.routes` stands around it."""
+    caller.require(NEEDS[request.scope["route"].name])

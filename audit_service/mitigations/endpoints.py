@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Reading, Writing
 from audit_service.db.tables import MitigationRow
@@ -12,7 +13,7 @@ from audit_service.mitigations import service
 from audit_service.mitigations.schemas import Mitigation, MitigationCreate
 from audit_service.problems import WITH_BODY, responses
 
-router = APIRouter(prefix="/runs", tags=["mitigations"])
+router = APIRouter(prefix="/runs", tags=["mitigations"], route_class=Guarded)
 
 
 @router.post("/{run_id}/mitigations", status_code=201, responses=responses(*WITH_BODY, 404, 409))
