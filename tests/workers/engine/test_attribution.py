@@ -224,3 +224,15 @@ def test_inside_gated_attention_no_estimate_is_made() -> None:
     query = Exchange(SiteKind.Q, 1, 2, (5,), (5,))
     with pytest.raises(InvalidTrace, match="bitnet gates or norms what its heads read"):
         attribute(subject, record(subject, CORRUPT), record(subject, CLEAN), [query], labels=LABELS)
+
+
+def test_an_mlp_that_gives_its_routes_beside_its_output_is_estimated_by_the_output() -> None:
+    subject, last = tiny("gpt_oss-sinks"), Exchange(SiteKind.MLP_OUT, 2, None, (5,), (5,))
+    [estimate] = attribute(subject, record(subject, CORRUPT), record(subject, CLEAN), [last], labels=LABELS)
+    own, others = (naive.activation(subject, ids, last) for ids in (CORRUPT, CLEAN))
+    up, down = (
+        naive.decision(naive.logits(subject, CORRUPT, [(last, own + step * (others - own))]), *LABELS)
+        for step in (0.02, -0.02)
+    )
+    assert abs(estimate) > 1e-2
+    assert estimate == pytest.approx((up - down) / 0.04, abs=2e-3, rel=2e-2)
