@@ -13,6 +13,8 @@ from audit_service import problems
 from audit_service.approvals.endpoints import router as approvals
 from audit_service.audits.endpoints import plans, runs
 from audit_service.behaviors.endpoints import router as behaviors
+from audit_service.behaviors.example import EXAMPLE
+from audit_service.border import examples
 from audit_service.border.observing import Observed
 from audit_service.db.handles import Database
 from audit_service.deployments.endpoints import router as deployments
@@ -81,9 +83,11 @@ class Api(FastAPI):
         return Observed(super().build_middleware_stack(), self.state.registry)
 
     def openapi(self) -> dict[str, Any]:
-        document = super().openapi()
-        document["components"]["schemas"].update(problems.SCHEMAS)
-        return document
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["components"]["schemas"].update(problems.SCHEMAS)
+            examples.complete(document, known={"Behavior": EXAMPLE})
+        return self.openapi_schema or {}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

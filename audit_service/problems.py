@@ -64,13 +64,25 @@ def install(app: FastAPI) -> None:
 
 def responses(*statuses: int, existing: type[BaseModel] | None = None) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of the problems a route can answer with; ``existing`` is what 200 holds beside 201."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     described: dict[int | str, dict[str, Any]] = {
-        status: {"description": _DESCRIPTIONS[status], "content": content} for status in statuses
+        status: {"description": _DESCRIPTIONS[status], "content": {MEDIA_TYPE: _documented(status)}}
+        for status in statuses
     }
     if existing is not None:
         described[200] = {"model": existing, "description": "It was there already."}
     return described
+
+
+def _documented(status: int) -> dict[str, Any]:
+    kind = next((one for one in AuditError.__subclasses__() if one.status == status), None)
+    example = Problem(
+        type="about:blank" if kind is None else kind.urn(),
+        title=HTTPStatus(status).phrase if kind is None else kind.title,
+        status=status,
+        detail=_DESCRIPTIONS[status],
+        remedy=_REMEDIES[status],
+    )
+    return {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example.model_dump()}
 
 
 CHANGES = (412, 428)
@@ -94,6 +106,25 @@ _DESCRIPTIONS = {
     500: "A mistake of the service.",
     503: "A part of the service is down.",
 }
+
+
+_REMEDIES = {
+    400: "Send JSON with `Content-Type: application/json`.",
+    401: "Sign in with POST /v1/sessions, or set AUDIT_TOKEN to a token of the service.",
+    403: "Ask an administrator.",
+    404: "Look it up in its list.",
+    405: "See /docs for the methods of this path.",
+    409: "Read what is there, and ask for what its state allows.",
+    410: "Ask whoever sent you the link for another one.",
+    412: "Read it again, and make the change to that state.",
+    413: "Send less at once.",
+    422: "Correct the fields that `errors` names; /docs shows what each takes.",
+    428: "Read the record, and send its ETag as `If-Match` with the change.",
+    429: "Wait 12 seconds, then go on more slowly.",
+    500: "Look into the service's log, and report what it says.",
+    503: "Start it, or correct its address; then try again.",
+}
+"""Examples of remedies, for the documentation."""
 
 
 def problem_of(error: AuditError) -> Problem:

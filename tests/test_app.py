@@ -1,9 +1,11 @@
+import re
 import subprocess
 import sys
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from jsonschema import Draft202012Validator
 
 from audit_service.app import create_app
 from audit_service.errors import DatabaseDown
@@ -71,3 +73,35 @@ def test_every_reference_of_the_document_leads_somewhere(app: FastAPI) -> None:
 def test_the_documentation_is_served(api: TestClient) -> None:
     assert api.get("/docs").status_code == 200
     assert api.get("/openapi.json").json()["info"]["title"] == "audit-service"
+
+
+def test_every_body_and_every_answer_has_an_example_that_is_one(app: FastAPI) -> None:
+    document = app.openapi()
+    seen = 0
+    for path, calls in document["paths"].items():
+        for method, call in calls.items():
+            for what, part in (("body", call.get("requestBody", {})), *call["responses"].items()):
+                for media_type, media in part.get("content", {}).items():
+                    if what != "body" and media_type not in {"application/json", MEDIA_TYPE}:
+                        continue
+                    seen += 1
+                    whole = media["schema"] | {"components": document["components"]}
+                    problems = [
+                        f"{method} {path} {what}: {error.json_path}: {error.message}"[:300]
+                        for error in Draft202012Validator(whole).iter_errors(media["example"])
+                    ]
+                    assert problems == []
+    assert seen > 500
+
+
+def test_the_example_of_each_body_is_read_by_its_call(api: TestClient, app: FastAPI) -> None:
+    for path, calls in app.openapi()["paths"].items():
+        for method, call in calls.items():
+            media = call.get("requestBody", {}).get("content", {}).get("application/json")
+            if media is not None and path != "/v1/mlflow/events":  # whose signature comes first
+                filled = re.sub(r"\{\w+\}", "01936f5e-7c1a-7a3e-8f00-0242ac120002", path)
+                answer = api.request(method, filled, json=media["example"], headers={"If-Match": "*"})
+                assert answer.status_code < 500, (path, answer.text)
+                said = answer.json() if answer.content else {}
+                pointed = [error.get("pointer") or "" for error in said.get("errors", [])]
+                assert not [one for one in pointed if one.startswith("/body")], (path, answer.text)

@@ -60,7 +60,33 @@ async def _signed(
     return body
 
 
-@signed_calls.post("/mlflow/events", responses=responses(*WITH_BODY, 401, 409))
+_EVENT = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["entity", "action"],
+                    "properties": {
+                        "entity": {"type": "string"},
+                        "action": {"type": "string"},
+                        "data": {"type": ["object", "null"], "required": ["name", "version"]},
+                    },
+                },
+                "example": {
+                    "entity": "model_version",
+                    "action": "created",
+                    "data": {"name": "credit-assistant", "version": "3"},
+                },
+            }
+        },
+    }
+}
+"""Read by hand, since its signature is over its bytes."""
+
+
+@signed_calls.post("/mlflow/events", responses=responses(*WITH_BODY, 401, 409), openapi_extra=_EVENT)
 def receive_mlflow_event(body: Annotated[bytes, Depends(_signed)], handle: Handle, settings: AppSettings) -> Received:
     """What MLflow's registry webhooks are sent to. New versions of registered models are imported."""
     with handle.acting_for(service.organisation(settings)).writing() as session:
