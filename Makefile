@@ -14,7 +14,7 @@ UV := build/uv/bin/uv
 CUDA := ^(nvidia-|cuda-|triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test oracle bench lint format types setup lock clean
+.PHONY: help demo up test oracle bench bench-gpu lint format types setup lock clean
 
 ##@ Use
 
@@ -37,6 +37,13 @@ oracle: $(READY) ## Compare cells with other libraries, in an environment of the
 bench: $(READY) ## Time sweeps against other libraries on the demonstration model (10 minutes on a quiet machine)
 	@tests/oracle/setup.sh
 	build/oracle/bin/python -W ignore -m tests.benchmarks.sweep --model "$$($(RUN)/audit-service demo-model)"
+
+bench-gpu: $(READY) ## Compare the cells of a GPU with the processor's, and time sweeps of larger models on it
+	$(RUN)/python -m pytest -m gpu tests
+	@tests/oracle/setup.sh
+	build/oracle/bin/python -W ignore -m tests.benchmarks.sweep --shape 1b --device cuda --dtype bfloat16
+	build/oracle/bin/python -W ignore -m tests.benchmarks.sweep --shape 1b --device cuda --dtype float32
+	build/oracle/bin/python -W ignore -m tests.benchmarks.scaling --device cuda --dtype bfloat16 --shapes 1b 3b 8b --out scaling.svg
 
 lint: $(READY) ## Check style and format
 	$(RUN)/ruff check .
@@ -72,4 +79,4 @@ $(READY): $(SETUP)
 	@touch $@
 
 help: ## List the commands
-	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile

@@ -27,7 +27,9 @@ SHAPES = {
 """Name → layers, width, width of the MLP, heads, key-value heads: those of well-known Llama-like models."""
 
 
-def random_model(shape: str, folder: Path, *, dtype: str = "float32", layers: int | None = None) -> Path:
+def random_model(
+    shape: str, folder: Path, *, dtype: str = "float32", layers: int | None = None, context: int = 2048
+) -> Path:
     """A Llama of the given shape with random weights, saved; its vocabulary is small, since ours reads little of it."""
     depth, width, inner, heads, kv_heads = SHAPES[shape]
     tokenizer = word_tokenizer([f"w{number}" for number in range(500)])
@@ -38,6 +40,7 @@ def random_model(shape: str, folder: Path, *, dtype: str = "float32", layers: in
         num_hidden_layers=layers or depth,
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
+        max_position_embeddings=context,
         bos_token_id=0,
         eos_token_id=0,
     )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
@@ -24,8 +25,8 @@ _KNOWN = frozenset(
     | {"output_router_logits", "sliding_window", "return_dict", "layer_past", "past_key_values", "deterministic"}
 )
 """Arguments that are already in queries, keys, values and masks, or that change no number."""
-MOST_SCORES = 1 << 25
-"""Attention scores that are in memory at once (128 MiB in float32), so that long prompts need no quadratic memory."""
+MOST_SCORES = 1 << 24
+"""Attention scores that are in memory at once (64 MiB in float32), so that long prompts need no quadratic memory."""
 
 
 class Heads(NamedTuple):
@@ -114,19 +115,55 @@ def attend_group(
     last where no other is needed), its key axis prefix and own positions. The softmax is computed in float32, as the
     models' own eager attention does.
     """
-    kv_heads, rows, _ = heads.key.shape
+    kv_heads, rows, width = heads.key.shape
     own, asked = rows // members, mask.shape[0]
     repeat = heads.query.shape[0] // kv_heads
     query = heads.query.view(kv_heads, repeat, members, own, -1)[:, :, :, own - asked :]
+    # A copy of the prefix for each run pays where its queries are many, since then nothing else is written down.
+    if heads.softcap is None and repeat * asked >= width // 2:
+        return _attend_fused(query, heads, prefix, mask)
     key = heads.key.reshape(kv_heads * members, own, -1)
     value = heads.value.reshape(kv_heads * members, own, -1)
-    at_once = max(1, MOST_SCORES // (kv_heads * repeat * members * mask.shape[1]))
-    slices = [slice(first, first + at_once) for first in range(0, asked, at_once)]
     parts = [
         _attend_queries(query[:, :, :, part], key, value, prefix=prefix, mask=mask[part], heads=heads)
-        for part in slices
+        for part in _parts(asked, size=kv_heads * repeat * members * mask.shape[1])
     ]
     return torch.cat(parts, dim=1).flatten(0, 1)
+
+
+def _parts(count: int, *, size: int) -> list[slice]:
+    """Divide so many items of a size so that no part is larger than what may be in memory at once."""
+    at_once = max(1, MOST_SCORES // size)
+    return [slice(first, first + at_once) for first in range(0, count, at_once)]
+
+
+def _attend_fused(
+    query: Float[Tensor, "kv_head repeat member query key_width"],
+    heads: Heads,
+    prefix: Prefix,
+    mask: Bool[Tensor, "query key"],
+) -> Float[Tensor, "row head value_width"]:
+    """Attention in PyTorch's fused operation, each run with keys and values of its own behind a copy of the prefix."""
+    kv_heads, repeat, members, asked, _ = query.shape
+    own = heads.key.shape[1] // members
+
+    def whole(before: Tensor, rows: Tensor, some: slice) -> Float[Tensor, "member kv_head key width"]:
+        mine = rows.view(kv_heads, members, own, -1)[:, some].transpose(0, 1)
+        return torch.cat((before.expand(len(mine), -1, -1, -1), mine), dim=2)
+
+    widths = heads.key.shape[2] + heads.value.shape[2]
+    found = []
+    for some in _parts(members, size=kv_heads * mask.shape[1] * widths):
+        key, value = whole(prefix.key, heads.key, some), whole(prefix.value, heads.value, some)
+        asking = query[:, :, some].permute(2, 0, 1, 3, 4)
+        parts = [
+            functional.scaled_dot_product_attention(
+                asking[:, :, :, part].flatten(2, 3), key, value, mask[part].repeat(repeat, 1), scale=heads.scaling
+            ).unflatten(2, (repeat, -1))
+            for part in _parts(asked, size=repeat * mask.shape[1])
+        ]
+        found.append(torch.cat(parts, dim=3).permute(0, 3, 1, 2, 4).flatten(2, 3))
+    return torch.cat(found).flatten(0, 1)
 
 
 def _attend_queries(

@@ -77,6 +77,8 @@ def record_entry(
 ) -> Recording:
     """Run a prompt from its embeddings on, which may have been changed, with edits on the way."""
     account = Account(subject.memory)
+    for mask in {id(call): call.mask for call in entry.calls}.values():
+        account.take(mask.nbytes, on_device=mask.is_cuda)
     resid, z, attn_out, mlp_out, hidden = (Shelf[Tensor](account) for _ in range(5))
     tap = Tap(resid, Shelf[Heads](account), z, attn_out, mlp_out, hidden if neurons else None)
     group = Group(entry, start=0, prefixes=(), runs=(Run(0, entry.hidden, tuple(edits)),))

@@ -66,6 +66,14 @@ class Account:
     def __init__(self, memory: Memory) -> None:
         self._left = memory
 
+    def take(self, size: int, *, on_device: bool) -> None:
+        """Count what is kept in any case, as far as there is memory for it."""
+        left = self._left
+        if on_device:
+            self._left = replace(left, device=max(0, left.device - size))
+        else:
+            self._left = replace(left, host=max(0, left.host - size))
+
     def place(self, value: Kept) -> "Slot[Kept]":
         """Keep a tensor, or a named tuple with tensors in it, where there is room."""
         tensors = _tensors(value)
