@@ -120,7 +120,8 @@ def attend_group(
     repeat = heads.query.shape[0] // kv_heads
     query = heads.query.view(kv_heads, repeat, members, own, -1)[:, :, :, own - asked :]
     # A copy of the prefix for each run pays where its queries are many, since then nothing else is written down.
-    if heads.softcap is None and repeat * asked >= width // 2:
+    plain = heads.softcap is None and heads.sinks is None
+    if plain and repeat * asked >= width // 2:
         return _attend_fused(query, heads, prefix, mask)
     key = heads.key.reshape(kv_heads * members, own, -1)
     value = heads.value.reshape(kv_heads * members, own, -1)
@@ -143,26 +144,28 @@ def _attend_fused(
     prefix: Prefix,
     mask: Bool[Tensor, "query key"],
 ) -> Float[Tensor, "row head value_width"]:
-    """Attention in PyTorch's fused operation, each run with keys and values of its own behind a copy of the prefix."""
+    """Attention in PyTorch's fused operation, each run with keys and values of its own behind a copy of the prefix.
+
+    Queries that share keys and values stand where the operation expects heads, so that nothing is copied for each.
+    """
     kv_heads, repeat, members, asked, _ = query.shape
     own = heads.key.shape[1] // members
 
-    def whole(before: Tensor, rows: Tensor, some: slice) -> Float[Tensor, "member kv_head key width"]:
-        mine = rows.view(kv_heads, members, own, -1)[:, some].transpose(0, 1)
-        return torch.cat((before.expand(len(mine), -1, -1, -1), mine), dim=2)
+    def whole(before: Tensor, rows: Tensor, some: slice) -> Float[Tensor, "kv_member repeat key width"]:
+        mine = rows.view(kv_heads, members, own, -1)[:, some]
+        both = torch.cat((before.unsqueeze(1).expand(-1, mine.shape[1], -1, -1), mine), dim=2)
+        return both.flatten(0, 1).unsqueeze(1).expand(-1, repeat, -1, -1)
 
     widths = heads.key.shape[2] + heads.value.shape[2]
     found = []
     for some in _parts(members, size=kv_heads * mask.shape[1] * widths):
         key, value = whole(prefix.key, heads.key, some), whole(prefix.value, heads.value, some)
-        asking = query[:, :, some].permute(2, 0, 1, 3, 4)
+        asking = query[:, :, some].transpose(1, 2).flatten(0, 1)
         parts = [
-            functional.scaled_dot_product_attention(
-                asking[:, :, :, part].flatten(2, 3), key, value, mask[part].repeat(repeat, 1), scale=heads.scaling
-            ).unflatten(2, (repeat, -1))
-            for part in _parts(asked, size=repeat * mask.shape[1])
+            functional.scaled_dot_product_attention(asking[:, :, part], key, value, mask[part], scale=heads.scaling)
+            for part in _parts(asked, size=mask.shape[1])
         ]
-        found.append(torch.cat(parts, dim=3).permute(0, 3, 1, 2, 4).flatten(2, 3))
+        found.append(torch.cat(parts, dim=2).unflatten(0, (kv_heads, -1)).permute(1, 3, 0, 2, 4).flatten(2, 3))
     return torch.cat(found).flatten(0, 1)
 
 

@@ -113,10 +113,7 @@ from workers.engine.patching import patch
 from workers.engine.positions import Exchange
 
 torch.set_num_threads(1)
-subject = _llama(
-    hidden_size=64, intermediate_size=4096, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1,
-    max_position_embeddings=64,
-)
+subject = _llama(layers=3, positions=64, inner=16384)
 clean = tuple(range(3, 43))
 corrupt = (4, *clean[1:])
 sides = record(subject, corrupt), record(subject, clean)
@@ -147,3 +144,11 @@ def test_errors_of_the_processors_allocator_are_known() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60)
     assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(("layers", "tokens", "budget"), [(2, 8192, 384), (100, 512, 128)])
+def test_long_prompts_and_deep_models_stay_within_their_budget(layers: int, tokens: int, budget: int) -> None:
+    sizes = ["--layers", layers, "--tokens", tokens, "--budget", budget, "--threads", 1]
+    command = [sys.executable, "-m", "tests.benchmarks.memory", *map(str, sizes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

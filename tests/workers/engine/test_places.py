@@ -39,12 +39,12 @@ class Largest(TorchDispatchMode):
         return out
 
 
-def _llama(*, layers: int, positions: int) -> Subject:
+def _llama(*, layers: int, positions: int, inner: int = 16) -> Subject:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=101,
         hidden_size=16,
-        intermediate_size=16,
+        intermediate_size=inner,
         num_hidden_layers=layers,
         num_attention_heads=2,
         num_key_value_heads=1,
