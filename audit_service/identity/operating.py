@@ -11,9 +11,9 @@ from sqlalchemy import select
 from audit_service.db.handles import Acting, Database, WriteSession, act
 from audit_service.db.tables import MembershipRow, OrganisationRow, TokenRow, UserRow
 from audit_service.domain.lifecycle import EventKind
-from audit_service.errors import InvalidInput, NotFound
+from audit_service.errors import NotFound
 from audit_service.events import repository as events
-from audit_service.identity import passwords, tokens
+from audit_service.identity import passwords, people, tokens
 from audit_service.identity.bootstrap import BY
 from audit_service.identity.permissions import Permission
 from audit_service.identity.tokens import Secret
@@ -104,14 +104,9 @@ def _member(session: WriteSession, email: str, organisation: str | None) -> Memb
     found = session.scalars(query.order_by(MembershipRow.organisation_id)).all()
     if not found:
         raise NotFound(f"{email} has no access there.", remedy="Check the address and the organisation's name.")
-    if len(found) > 1:
-        raise InvalidInput(
-            f"{email} works for several organisations.",
-            remedy="Name one of them.",
-            details=[one.organisation.name for one in found],
-        )
-    act(session, Acting(found[0].organisation_id, user_id=found[0].user_id))
-    return found[0]
+    member = people.the_one(found, email)
+    act(session, Acting(member.organisation_id, user_id=member.user_id))
+    return member
 
 
 def _note(session: WriteSession, member: MembershipRow, what: str) -> None:

@@ -207,6 +207,11 @@ def _one_of(found: Sequence[MembershipRow], email: str) -> MembershipRow:
     found = [one for one in found if one.active]
     if not found:
         raise Unauthenticated(f"{email} has no access there.", remedy="Ask an administrator.")
+    return the_one(found, email)
+
+
+def the_one(found: Sequence[MembershipRow], email: str) -> MembershipRow:
+    """The only one of these; InvalidInput names the organisations among which to choose."""
     if len(found) > 1:
         raise InvalidInput(
             f"{email} works for several organisations.",

@@ -3,11 +3,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from audit_service import cli
-from audit_service.errors import NotFound
+from audit_service.errors import InvalidInput, NotFound
+from audit_service.identity import bootstrap
 from audit_service.processes import kept_token
 from audit_service.settings import get_settings
 from tests.identity.made import add_user, issue, sign_in
@@ -83,6 +85,18 @@ def test_a_lost_token_is_replaced_and_worth_nothing_any_more(api: TestClient, da
 def test_nobody_is_helped_who_is_not_there(api: TestClient, database_url: str, of: str) -> None:
     answer = run("operator", "reissue-token", of)
     assert isinstance(answer.exception, NotFound)
+
+
+def test_who_works_for_several_organisations_is_helped_in_one_that_is_named(
+    api: TestClient, app: FastAPI, token: str
+) -> None:
+    bootstrap.add_organisation(app.state.database, "other bank", email="admin@localhost", password=None)
+    answer = run("operator", "reissue-token", "admin@localhost")
+    assert isinstance(answer.exception, InvalidInput)
+    assert answer.exception.details == ["first organisation", "other bank"]
+    found = run("operator", "reissue-token", "admin@localhost", "--organisation", "other bank").output.strip()
+    assert api.get("/v1/organisation", headers=bearer(found)).json()["name"] == "other bank"
+    assert api.get("/v1/me").status_code == 200
 
 
 def test_an_exported_log_is_checked_without_the_service(
