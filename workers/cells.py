@@ -1,6 +1,7 @@
 """The stored cells of a run, checked against their digests and put together as tables."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 from sqlalchemy import select
@@ -31,7 +32,7 @@ class StoredShard:
         return self.trace.digest == self.digest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunCells:
     """All that was measured in a run, in the plan's order."""
 
@@ -39,6 +40,7 @@ class RunCells:
     pair_set: PairSet
     shards: tuple[StoredShard, ...]
 
+    @cached_property
     def tables(self) -> Tables:
         return Tables.of(self.plan, self.pair_set, [(stored.shard, stored.trace) for stored in self.shards])
 

@@ -29,11 +29,11 @@ def side_effects_of(session: ReadSession, earlier_run_id: str, cells: RunCells) 
     """
     earlier = load(session, earlier_run_id)
     require_untouched(earlier)
-    return reference_changes(earlier.plan, before=earlier.tables().decisions, after=cells.tables().decisions)
+    return reference_changes(earlier.plan, before=earlier.tables.decisions, after=cells.tables.decisions)
 
 
 def _run(cells: RunCells) -> Run:
     """The decisions and the effects of single layers under the pairs' own exchange: measured in every run."""
-    tables = cells.tables()
+    tables = cells.tables
     alone = [table for table in tables.effects if table.is_main]
     return Run(tables.decisions, alone)

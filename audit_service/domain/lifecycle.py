@@ -1,4 +1,4 @@
-"""The states of a run and of its shards, and the moves between them."""
+"""The states of a run, of its shards and of what else is waited for, and the moves between them."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -35,6 +35,15 @@ class PreviewState(StrEnum):
     QUEUED = "queued"
     DONE = "done"
     FAILED = "failed"
+
+
+class ImportState(StrEnum):
+    """How the import of a model version stands."""
+
+    QUEUED = "queued"
+    DONE = "done"
+    REFUSED = "refused"
+    """The reason stands beside it; asked for again, it is tried again."""
 
 
 class EventKind(StrEnum):

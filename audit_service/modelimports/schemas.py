@@ -5,8 +5,8 @@ from datetime import datetime
 from pydantic import BaseModel, Field
 
 from audit_service.border.schemas import Answer, Name
+from audit_service.domain.lifecycle import ImportState
 from audit_service.domain.manifest import Frozen
-from audit_service.modelimports.states import ImportState
 from audit_service.registry.schemas import Dtype
 
 

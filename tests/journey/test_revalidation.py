@@ -19,10 +19,9 @@ from audit_service.auditfiles import read_audit
 from audit_service.client import Client
 from audit_service.domain.auditfile import ModelSource
 from audit_service.domain.drift import Change
-from audit_service.domain.lifecycle import RunState
+from audit_service.domain.lifecycle import ImportState, RunState
 from audit_service.embedded.processes import wait_until
 from audit_service.modelimports.schemas import ImportCreate
-from audit_service.modelimports.states import ImportState
 from audit_service.notifications import webhooks
 from audit_service.notifications.schemas import NewTarget, TargetCreate
 from audit_service.notifications.topics import TargetKind

@@ -50,7 +50,7 @@ def test_a_mitigation_is_told_with_before_after_and_what_became_of_the_reference
     with worker.database.reading() as session:
         cells = load(session, after)
         [told] = records.mitigations(session, after, cells)
-        old, new = (load(session, run).tables().decisions for run in (before, after))
+        old, new = (load(session, run).tables.decisions for run in (before, after))
         assert list(records.mitigations(session, before, cells)) == []
     assert (told.before.run_id, told.drift.output, told.person) == (before, Change.CHANGED, "user:admin@localhost")
     assert [result.key for result in told.side_effects] == ["neutral.accuracy"]

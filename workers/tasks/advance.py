@@ -58,7 +58,7 @@ def cut_second_stage(session: WriteSession, run: RunRow) -> bool:
         return False
     cells = load(session, run.id)
     require_untouched(cells)
-    _add(session, run, joint_shards(plan, cells.tables().effects), after=len(cells.shards))
+    _add(session, run, joint_shards(plan, cells.tables.effects), after=len(cells.shards))
     for key in (waiting := pending(session, run.id)):
         dispatch.enqueue(session, Task.TRACE, run.id, key)
     return bool(waiting)

@@ -4,9 +4,9 @@ import logging
 
 from audit_service.db.tables import ImportRow
 from audit_service.dispatch import Task
+from audit_service.domain.lifecycle import ImportState
 from audit_service.errors import AuditError, Unavailable
 from audit_service.modelimports import service as imports
-from audit_service.modelimports.states import ImportState
 from audit_service.registry import mlflow
 from audit_service.settings import get_settings
 from workers.runtime import runtime

@@ -26,7 +26,7 @@ def judge(run_id: str) -> None:
             return
         cells = load(session, run_id)
         require_untouched(cells)
-        tables = cells.tables()
+        tables = cells.tables
         judgement = judged(cells.plan, tables.decisions, tables.effects, cells.controls(), joint=tables.joint)
         _save(worker, run_id, judgement, drift_of(session, run_id, cells))
     step(worker, run_id)

@@ -6,7 +6,7 @@ from sqlalchemy import ForeignKey, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from audit_service.db.base import Base, Id, Identified, Owned, Timestamp, choice
-from audit_service.modelimports.states import ImportState
+from audit_service.domain.lifecycle import ImportState
 
 
 class ImportRow(Identified, Owned, Base):

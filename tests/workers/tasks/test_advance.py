@@ -86,7 +86,7 @@ def test_the_second_stage_is_cut_once_from_the_cells_of_the_first_and_then_judge
     assert trace_pending(worker, run_id) == [ShardKind.JOINT] * len(joint)
     assert state(worker, run_id) is RunState.JUDGING
     with worker.database.reading() as session:
-        tables = load(session, run_id).tables()
+        tables = load(session, run_id).tables
     assert {(table.alone.form, table.alone.direction) for table in tables.joint} == {
         (form, way) for form in ("raw", "chat") for way in Direction
     }
