@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,3 +164,41 @@ def _body(name: str) -> dict[str, Any]:
 
 def _query(name: str) -> dict[str, str]:
     return {"form": "raw", "direction": "denoise"} if name == "list_effects" else {}
+
+
+def test_no_body_takes_an_id_of_another_organisation(
+    api: TestClient, app: FastAPI, things: dict[str, str], model_folder: Path
+) -> None:
+    other = bootstrap.add_organisation(app.state.database, "other bank", email="eva@other.example", password=None)
+    metrics, run = [things["metric_id"]], things["run_id"]
+    foreign = {
+        "model_version_id": things["/model-versions/{version_id}"],
+        "behavior_version_id": things["/behavior-versions/{version_id}"],
+        "pair_set_id": things["pair_set_id"],
+    }
+    with TestClient(app, raise_server_exceptions=False, headers=bearer(other.text)) as theirs:
+        audit = Audit(theirs, model_folder)
+        plan, own_run = audit.plan(), audit.run()
+        own = {name: plan[name] for name in foreign}
+        terms = own | {"judging": {"delta_nats": 0.1}}
+        refused = [
+            *(("plans", terms | {name: value}) for name, value in foreign.items()),
+            ("plans", terms | {"metric_ids": metrics}),
+            ("runs", {"plan_id": things["plan_id"]}),
+            ("pair-sets", {"behavior_version_id": foreign["behavior_version_id"]}),
+            *((f"pair-sets/{own['pair_set_id']}/previews", _only(own, foreign, name)) for name in list(foreign)[:2]),
+            ("approvals", {"record": "plan", "plan_id": things["plan_id"], "digest": "0" * 64}),
+            ("approvals", {"record": "verdict", "run_id": run, "digest": "0" * 64}),
+            ("revalidations", {"model_version_id": own["model_version_id"], "earlier_run_id": run}),
+            ("revalidations", {"model_version_id": foreign["model_version_id"], "earlier_run_id": own_run["id"]}),
+        ]
+        for path, body in refused:
+            answer = theirs.post(f"/v1/{path}", json=body)
+            # A run that is not completed is said so before its new version is looked up.
+            assert answer.status_code == (409 if body.get("earlier_run_id") == own_run["id"] else 404), (path, body)
+
+
+def _only(own: dict[str, str], foreign: dict[str, str], name: str) -> dict[str, str]:
+    """What a preview asks for, with one id of another organisation."""
+    both = {one: own[one] for one in ("model_version_id", "behavior_version_id")}
+    return both | {name: foreign[name]}
