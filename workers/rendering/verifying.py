@@ -12,7 +12,6 @@ from typing import NamedTuple
 import pikepdf
 from PIL import Image
 from pydantic import ValidationError
-from pypdf import PdfReader
 
 from audit_service.domain.joint import joint_shards
 from audit_service.domain.judgement import judge
@@ -23,7 +22,7 @@ from audit_service.domain.shards import shards
 from audit_service.domain.tables import Tables
 from audit_service.domain.trace import Trace
 from audit_service.errors import InvalidInput
-from workers.rendering.blocks import EvidenceView, ForestChart, HeatMaps, Table
+from workers.rendering.blocks import EvidenceView, ForestChart, HeatMaps
 from workers.rendering.bundle import MANIFEST, event_chain, manifest
 from workers.rendering.catalogue import LANGUAGES
 from workers.rendering.charts import CHINESE, drawn_alike
@@ -32,6 +31,7 @@ from workers.rendering.docx import render_docx
 from workers.rendering.evidence import Evidence
 from workers.rendering.exports import CRATE, described, exports
 from workers.rendering.html import render_html
+from workers.rendering.reading import difference
 from workers.rendering.seal import unsealed
 from workers.rendering.signing import signatures
 from workers.rendering.views import build_view
@@ -345,22 +345,8 @@ def _signatures(data: bytes, evidence: Evidence, name: str) -> Iterator[Check]:
 
 
 def _printed(data: bytes, evidence: Evidence, language: str, name: str) -> Check:
-    """Every number with a reference, as the rows give it, against the text of the pages."""
-    pages = PdfReader(io.BytesIO(data)).pages
-    text = "".join("".join(page.extract_text().split()) for page in pages)
-    claims = dict.fromkeys(_claims(build_view(evidence, language=language)))
-    missing = [claim for claim in claims if "".join(claim.split()) not in text]
-    what = f"{name}: its {len(claims)} printed numbers follow from the attached rows"
-    return Check(what, not missing, ", ".join(missing[:5]))
-
-
-def _claims(view: EvidenceView) -> Iterator[str]:
-    """Numbers with their references, as they stand beside each other in print."""
-    tables = [block for section in view.sections for block in section.blocks if isinstance(block, Table)]
-    cells = [cell for table in tables for row in table.rows for cell in row.cells]
-    for cell in [*cells, *(line.gap for line in view.conclusion.lines)]:
-        if cell.ref:
-            yield f"{cell.text} {cell.ref}"
-    register = next(section for section in view.sections if section.id == "register")
-    for row in (row for block in register.blocks if isinstance(block, Table) for row in block.rows):
-        yield " ".join(cell.text for cell in row.cells)
+    """The pages, sign by sign, against the view that the attached evidence gives."""
+    view = build_view(evidence, language=language)
+    wrong = difference(data, view)
+    what = f"{name}: its {len(view.printed)} printed numbers and every sentence follow from the attached rows"
+    return Check(what, wrong is None, wrong or "")

@@ -103,9 +103,22 @@ def make_audit(
     layers: int = 30,
     heads: int = 9,
 ) -> Audit:
-    """An audit whose mean gap is about ``gap`` nats in the first form and half of it, reversed, in the others."""
+    """An audit whose mean gap is about ``gap`` nats in the first form and half of it, reversed, in the others.
+
+    Judging takes seconds, so that the same one is made once for all tests of a process; it is never changed.
+    """
     audit = audit or example()
     pair_set = pair_set or generate(audit.behavior)
+    key = (digest(audit), pair_set.digest, gap, layers, heads)
+    if key not in _MADE:
+        _MADE[key] = _made(audit, pair_set, gap=gap, layers=layers, heads=heads)
+    return _MADE[key]
+
+
+_MADE: dict[tuple[str, str, float, int, int], Audit] = {}
+
+
+def _made(audit: AuditFile, pair_set: PairSet, *, gap: float, layers: int, heads: int) -> Audit:
     plan = make_plan(audit, pair_set, layers=layers, heads=heads)
     judgement, traces = traced(plan, pair_set, gap=gap)
     evidence = Evidence(

@@ -14,7 +14,7 @@ from workers.rendering.views import build_view
 
 @pytest.fixture(scope="session")
 def evidence() -> Evidence:
-    return make_evidence()
+    return make_evidence(layers=12, heads=4)
 
 
 @pytest.fixture(scope="session")

@@ -118,9 +118,9 @@ def fields(text: str) -> list[tuple[str | None, str | None]]:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_one_pair_makes_a_document(language: str) -> None:
-    full = make_evidence()
-    pair = next(pair for pair in full.pair_set.pairs)
-    view = build_view(make_evidence(pair_set=full.pair_set.model_copy(update={"pairs": (pair,)})), language=language)
+    whole = make_evidence(layers=2, heads=1).pair_set
+    one = make_evidence(pair_set=whole.model_copy(update={"pairs": whole.pairs[:1]}), layers=2, heads=1)
+    view = build_view(one, language=language)
     assert view.conclusion.lines
     assert json.loads(view.model_dump_json())["document_id"].startswith("AE-")
 
@@ -137,7 +137,7 @@ def test_the_datasheet_says_how_the_pairs_came_about(evidence: Evidence) -> None
     assert "profiles are invented" in generated
     pair = evidence.pair_set.pairs[0]
     uploaded = PairSet(name="x", pairs=(pair.model_copy(update={"template": "uploaded"}),))
-    shown = _datasheet(make_evidence(pair_set=uploaded))
+    shown = _datasheet(make_evidence(pair_set=uploaded, layers=2, heads=1))
     assert "were uploaded as they are" in shown
     assert "profiles are invented" not in shown
     provenance = Provenance(
@@ -150,7 +150,8 @@ def test_the_datasheet_says_how_the_pairs_came_about(evidence: Evidence) -> None
         limits=("Flawed.",),
         converter="audit-service",
     )
-    shown = _datasheet(make_evidence(pair_set=PairSet(name="x", pairs=uploaded.pairs, provenance=provenance)))
+    imported = PairSet(name="x", pairs=uploaded.pairs, provenance=provenance)
+    shown = _datasheet(make_evidence(pair_set=imported, layers=2, heads=1))
     for said in (
         "A data set (2020)",
         "set.csv, SHA-256 abab",
@@ -188,7 +189,7 @@ def test_a_gap_that_is_significant_and_irrelevant_is_no_failure_in_the_example()
     audit = example()
     apart = audit.behavior.model_copy(update={"threshold": audit.behavior.threshold.model_copy(update={"gap_nats": 2})})
     wide = audit.judging.model_copy(update={"delta_nats": 1.0})
-    found = make_evidence(audit=audit.model_copy(update={"behavior": apart, "judging": wide}), gap=0.35)
+    found = make_evidence(audit=audit.model_copy(update={"behavior": apart, "judging": wide}), layers=2, heads=1)
     judgement = found.judgement
     for form in judgement.forms:
         gap = next(row for row in judgement.results if row.key == f"{form.scope}.race.black.gap_nats")
