@@ -23,7 +23,7 @@ from audit_service.domain.tables import Tables
 from audit_service.domain.trace import Trace
 from audit_service.errors import InvalidInput
 from workers.rendering.blocks import EvidenceView, ForestChart, HeatMaps
-from workers.rendering.bundle import MANIFEST, event_chain, manifest
+from workers.rendering.bundle import MANIFEST, README, event_chain, manifest
 from workers.rendering.catalogue import LANGUAGES
 from workers.rendering.charts import CHINESE, drawn_alike
 from workers.rendering.container import pack
@@ -131,6 +131,7 @@ def _evidence(files: Files) -> Evidence | None:
 def _parts(files: Files, evidence: Evidence) -> Iterator[Check]:
     """Each part that stands twice says the same in both places, byte for byte."""
     expected = {
+        "README.txt": README.encode(),
         "evidence.json": canonical_json(evidence),
         "plan.json": canonical_json(evidence.plan),
         "pair_set.json": canonical_json(evidence.pair_set),

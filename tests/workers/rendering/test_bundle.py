@@ -1,18 +1,24 @@
 """The bundle is whole, the same for the same run, and any change to it is found and named."""
 
+import io
 import itertools
 import json
 import random
+import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pikepdf
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from audit_service.domain.approvals import Approval, Decision, Record
 from audit_service.domain.manifest import canonical_json
+from audit_service.domain.results import VerdictValue
 from audit_service.errors import InvalidInput
 from tests.workers.rendering.audits import NOON, Audit, make_audit
 from workers.commands.verify import verify as command
@@ -21,6 +27,7 @@ from workers.rendering.container import pack
 from workers.rendering.docx import render_docx
 from workers.rendering.exports import CRATE
 from workers.rendering.html import render_html
+from workers.rendering.pdf import render_pdf
 from workers.rendering.report import Report, make_report
 from workers.rendering.seal import MARK, sealed, unsealed
 from workers.rendering.verifying import verify
@@ -79,7 +86,11 @@ def test_the_same_run_gives_the_same_bundle(audit: Audit, small: Report, files: 
     assert make_bundle(audit.evidence, [small], audit.cells) == pack(files)
 
 
-@pytest.mark.parametrize("seed", range(10))
+IN_THE_CONTAINER, IN_A_REPORT, IN_CELLS = range(10), range(8), range(4)
+"""Seeds of flipped bits."""
+
+
+@pytest.mark.parametrize("seed", IN_THE_CONTAINER)
 def test_a_flipped_bit_anywhere_in_the_container_is_found(files: Files, seed: int) -> None:
     assert first_fault(flipped(pack(files), seed))
 
@@ -112,7 +123,7 @@ def test_a_flipped_bit_in_a_file_is_found_and_the_file_named(files: Files, name:
     assert name in fault or "manifest" in fault.lower()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", IN_CELLS)
 def test_a_flipped_bit_in_the_cells_is_found_although_the_manifest_was_renewed(files: Files, seed: int) -> None:
     name = sorted(name for name in files if name.startswith("cells/"))[seed]
     assert name in first_fault(resigned(files | {name: flipped(files[name], seed)}))
@@ -125,21 +136,114 @@ def edited(files: Files, name: str, edit: Callable[[Any], None]) -> bytes:
     return canonical_json(value)
 
 
-SAYING_THE_SAME = (
-    "report.en.html",
-    "report.en.docx",
-    "oscal-assessment-results.json",
-    "cyclonedx-ml-bom.json",
-    "in-toto-test-result.json",
-    CRATE,
-)
+SAYING_THE_SAME = tuple(name for name in EACH_FILE if name not in {"report.en.pdf", MANIFEST})
 
 
 @pytest.mark.parametrize("name", SAYING_THE_SAME)
-def test_an_export_that_says_something_else_is_named_although_the_manifest_was_renewed(files: Files, name: str) -> None:
+def test_a_file_that_says_something_else_is_named_although_the_manifest_was_renewed(files: Files, name: str) -> None:
     content = files[name]
     other = content[:-9] + b" " + content[-9:]
     assert any(name in check.what for check in verify(resigned(files | {name: other})) if not check.held)
+
+
+def no_review(approvals: Any) -> None:
+    approvals.pop()
+
+
+def returned(approvals: Any) -> None:
+    approvals[0]["decision"] = "returned"
+
+
+def another_reviewer(approvals: Any) -> None:
+    approvals[0]["person"] = "Third Line"
+
+
+def lost_event(events: Any) -> None:
+    events.pop(1)
+
+
+def another_actor(events: Any) -> None:
+    events[0]["actor"] = "somebody else"
+
+
+def higher_threshold(plan: Any) -> None:
+    plan["behavior"]["threshold"]["gap_nats"] = 9.0
+
+
+def fewer_pairs(pair_set: Any) -> None:
+    pair_set["pairs"].pop()
+
+
+def smaller_p(judgement: Any) -> None:
+    next(row for row in judgement["results"] if row["p_value"] is not None)["p_value"] = 0.9
+
+
+def another_device(environment: Any) -> None:
+    environment[0]["device"] = "cuda"
+
+
+FORGED = (
+    ("approvals.json", no_review),
+    ("approvals.json", returned),
+    ("approvals.json", another_reviewer),
+    ("events.json", lost_event),
+    ("events.json", another_actor),
+    ("plan.json", higher_threshold),
+    ("pair_set.json", fewer_pairs),
+    ("results.json", smaller_p),
+    ("environment.json", another_device),
+)
+
+
+@pytest.mark.parametrize(("name", "edit"), FORGED, ids=lambda value: getattr(value, "__name__", value))
+def test_a_forged_part_is_named_although_the_manifest_was_renewed(
+    files: Files, name: str, edit: Callable[[Any], None]
+) -> None:
+    assert name in first_fault(resigned(files | {name: edited(files, name, edit)}))
+
+
+def test_a_record_that_was_taken_out_everywhere_but_in_the_report_is_found(audit: Audit, small: Report) -> None:
+    forged = audit.evidence.model_copy(update={"approvals": ()})
+    faults = [check.what for check in verify(make_bundle(forged, [small], audit.cells)) if not check.held]
+    assert "report.en.pdf: it carries the bundle's evidence" in faults
+
+
+def resealed(pdf: bytes) -> bytes:
+    """With the seal that the changed file would have had."""
+    return sealed(re.sub(re.escape(MARK) + rb"[0-9a-f]{64}", MARK + b"0" * 64, pdf))
+
+
+def test_a_page_that_was_rewritten_and_sealed_again_is_named(audit: Audit) -> None:
+    view = build_view(audit.evidence)
+    milder = view.cover.model_copy(update={"verdict": "Pass"})
+    forged = view.model_copy(update={"cover": milder, "sections": ()})
+    pdf = render_pdf(forged, attachment=canonical_json(audit.evidence))
+    assert unsealed(pdf).holds
+    assert "page 1 says something else" in first_fault(pdf)
+
+
+def test_attached_evidence_that_was_rewritten_and_sealed_again_is_named(audit: Audit, small: Report) -> None:
+    verdict = audit.evidence.judgement.verdict.model_copy(update={"value": VerdictValue.PASS})
+    judgement = audit.evidence.judgement.model_copy(update={"verdict": verdict})
+    forged, stream = audit.evidence.model_copy(update={"judgement": judgement}), io.BytesIO()
+    with pikepdf.open(io.BytesIO(small.pdf)) as pdf:
+        pdf.attachments["evidence.json"].get_file().obj.write(canonical_json(forged))
+        pdf.save(stream, compress_streams=False)
+    rewritten = resealed(stream.getvalue())
+    assert unsealed(rewritten).holds
+    assert "follow from the attached rows" in first_fault(rewritten)
+
+
+def test_a_picture_in_a_docx_that_was_drawn_otherwise_is_named(files: Files) -> None:
+    with zipfile.ZipFile(io.BytesIO(files["report.en.docx"])) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    name = next(name for name in parts if name.startswith("word/media/"))
+    stream, picture = io.BytesIO(), Image.open(io.BytesIO(parts[name])).convert("RGBA")
+    picture.putpixel((9, 9), (255, 0, 0, 255))
+    picture.save(stream, format="PNG")
+    forged = pack(parts | {name: stream.getvalue()}, compressed=True)
+    faults = [check for check in verify(resigned(files | {"report.en.docx": forged})) if not check.held]
+    assert [check.detail for check in faults if "pictures of report.en.docx" in check.what] == [name]
 
 
 def test_a_decision_on_something_else_is_named(audit: Audit, small: Report) -> None:
@@ -217,7 +321,7 @@ def test_an_event_cannot_be_taken_out_of_the_chain(audit: Audit) -> None:
     assert event_chain(audit.evidence.events[1:])[-1]["digest"] != chain[-1]["digest"]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", IN_A_REPORT)
 def test_a_flipped_bit_anywhere_in_a_report_is_found(small: Report, seed: int) -> None:
     assert "seal" in first_fault(flipped(small.pdf, seed))
 

@@ -13,8 +13,10 @@ from pypdf import PdfReader
 from audit_service.domain.manifest import canonical_json, digest
 from workers.rendering.evidence import Evidence
 from workers.rendering.frameworks import iso, mapping_file, nist
+from workers.rendering.reading import difference
 from workers.rendering.report import Report, make_report
 from workers.rendering.sections.front import must_say
+from workers.rendering.views import build_view
 
 
 def squeezed(text: str) -> str:
@@ -103,6 +105,16 @@ def test_every_font_is_embedded_and_chinese_has_a_chinese_one(report: Report) ->
 def test_the_same_evidence_gives_the_same_bytes(report: Report, evidence: Evidence) -> None:
     again = make_report(Evidence.model_validate_json(canonical_json(evidence)), language=report.language)
     assert again == report
+
+
+def test_its_pages_say_what_the_view_says_sign_by_sign(report: Report, evidence: Evidence) -> None:
+    view = build_view(evidence, language=report.language)
+    assert difference(report.pdf, view) is None
+    said = view.conclusion.model_copy(update={"answer": view.conclusion.answer + "?"})
+    place = difference(report.pdf, view.model_copy(update={"conclusion": said}))
+    assert place is not None
+    assert place.startswith("page 2 does not say")
+    assert difference(report.pdf, view.model_copy(update={"sections": view.sections[:-1]})) is not None
 
 
 def test_html_and_json_say_the_same_as_the_pdf(report: Report, words: str) -> None:
