@@ -11,7 +11,7 @@ from docx.document import Document as Docx
 from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
 from docx.oxml.xmlchemy import BaseOxmlElement
-from docx.shared import Mm, Pt, RGBColor
+from docx.shared import Length, Mm, Pt, RGBColor
 from docx.table import Table as DocxTable
 from docx.table import _Cell, _Row
 from docx.text.paragraph import Paragraph as DocxParagraph
@@ -194,14 +194,28 @@ def _pairs(document: Docx, rows: Sequence[tuple[str, Cell]]) -> None:
 
 def _table(document: Docx, block: Table) -> None:
     _caption(document, block.caption)
-    _grid(document, [column.label for column in block.columns], [row.cells for row in block.rows])
+    labels, rows = [column.label for column in block.columns], [row.cells for row in block.rows]
+    _grid(document, labels, rows, widths=_shares([column.width for column in block.columns]))
     if block.note:
         _muted(document.add_paragraph(_xml(block.note)))
 
 
-def _grid(document: Docx, labels: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """A table whose first row is its header, on every page that it reaches."""
+def _shares(widths: Sequence[str | None]) -> list[Length]:
+    """The columns' widths; those that name none share what is left."""
+    named = [None if width is None else float(width.removesuffix("%")) / 100 for width in widths]
+    left = 1 - sum(share for share in named if share is not None)
+    rest = left / max(1, named.count(None))
+    return [Length(round(TEXT_WIDTH * (rest if share is None else share))) for share in named]
+
+
+def _grid(
+    document: Docx, labels: Sequence[str], rows: Sequence[Sequence[Cell]], *, widths: Sequence[Length] | None = None
+) -> None:
+    """A table whose first row is its header, on every page that it reaches; without widths all columns are alike."""
     table = document.add_table(rows=len(rows) + 1, cols=len(labels), style="Table Grid")
+    if widths:
+        table.autofit = False
+        _widths(table, widths)
     head, *others = table.rows
     _fill(head, [Cell(text=label, style="status") for label in labels])
     header: BaseOxmlElement = OxmlElement("w:tblHeader")
@@ -226,7 +240,10 @@ def _write(place: _Cell, cell: Cell) -> None:
         reference.font.size, reference.font.color.rgb = Pt(6.5), _MUTED
 
 
-def _widths(table: DocxTable, widths: Sequence[Mm]) -> None:
+def _widths(table: DocxTable, widths: Sequence[Length]) -> None:
+    """Programs differ in whether they read the columns' widths or the cells'."""
+    for column, width in zip(table.columns, widths, strict=True):
+        column.width = width
     for row in table.rows:
         for cell, width in zip(row.cells, widths, strict=True):
             cell.width = width
