@@ -18,6 +18,7 @@ from audit_service.db.tables import (
 from audit_service.deployments import service as deployments
 from audit_service.domain.comparison import Comparison, Currency, Deployment, EarlierRun, Mitigation
 from audit_service.domain.lifecycle import EventKind, RunState
+from audit_service.events.repository import entry
 from audit_service.mitigations import service as mitigating
 from audit_service.revalidation import repository as revalidations
 from workers.cells import RunCells
@@ -29,7 +30,7 @@ def events(session: ReadSession, run_id: str) -> list[EventRecord]:
     """The run's moves up to its verdict: what comes after it is the making of reports, which no report can tell of."""
     query = select(EventRow).where(EventRow.run_id == run_id, EventRow.kind == EventKind.STATE).order_by(EventRow.seq)
     listed = [
-        EventRecord(at=row.at, actor=row.actor, what=f"run {row.data['to']}", digest=row.digest)
+        EventRecord(at=row.at, actor=row.actor, what=f"run {row.data['to']}", digest=row.digest, entry=entry(row))
         for row in session.scalars(query)
     ]
     return listed[: _judged(listed) + 1]

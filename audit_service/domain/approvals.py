@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.plan import Plan
+from audit_service.domain.robustness import BEHAVIOR
 from audit_service.errors import Conflict, InvalidInput
 
 
@@ -59,10 +60,6 @@ def check_decision(present: Decision, to: Decision) -> None:
 
 
 ACCEPTING = frozenset({Decision.ACCEPTED, Decision.ACCEPTED_WITH_CONDITIONS})
-
-
-BEHAVIOR = "behavior"
-"""The scope of what is about all forms together."""
 
 
 def check_scope(plan: Plan, scope: str) -> None:

@@ -8,8 +8,9 @@ from audit_service.audits import service as audits
 from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import ResponseRow, RunRow
-from audit_service.domain.approvals import BEHAVIOR, Response, check_scope
+from audit_service.domain.approvals import Response, check_scope
 from audit_service.domain.results import VerdictValue
+from audit_service.domain.robustness import BEHAVIOR
 from audit_service.errors import Conflict
 from audit_service.findings import service as findings
 from audit_service.identity.principals import Principal

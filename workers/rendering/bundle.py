@@ -32,8 +32,16 @@ Check it without the service:   audit-service verify FILE
 
 
 def event_chain(events: Sequence[EventRecord]) -> list[dict[str, Any]]:
-    """Entries, each with the SHA-256 of the entry before and of itself: none can be changed, moved or taken out."""
-    return chained([{"at": event.at.isoformat(), "actor": event.actor, "what": event.what} for event in events])
+    """Entries, each with the SHA-256 of the entry before and of itself: none can be changed, moved or taken out.
+
+    With them the log's own entries, whose digests the report prints: between them lie those of other runs.
+    """
+    return chained([_said(event) for event in events])
+
+
+def _said(event: EventRecord) -> dict[str, Any]:
+    said = {"at": event.at.isoformat(), "actor": event.actor, "what": event.what}
+    return said if event.entry is None else said | {"log": event.entry}
 
 
 def contents(evidence: Evidence, reports: Sequence[Report], cells: Mapping[str, bytes]) -> dict[str, bytes]:

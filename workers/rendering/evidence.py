@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, JsonValue
 
 from audit_service.domain.approvals import Acceptance, Approval, Decision, Record, Response
+from audit_service.domain.chain import sealed
 from audit_service.domain.comparison import Comparison, Currency, Deployment, Mitigation
 from audit_service.domain.manifest import Frozen, digest
 from audit_service.domain.pairs import PairSet
@@ -47,6 +48,18 @@ class EventRecord(Frozen):
     what: str
     digest: str | None = None
     """Hash of the entry, chained to the one before."""
+    entry: dict[str, JsonValue] | None = None
+    """The entry as the log exports it: what the digest is made over, with the digest of the entry before."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the entry has the digest that is printed, and says what the report says of it."""
+        if self.entry is None:
+            return True
+        content = {name: value for name, value in self.entry.items() if name not in {"previous", "digest"}}
+        again = sealed(content, previous=str(self.entry.get("previous")))["digest"]
+        told = (self.entry.get("actor"), datetime.fromisoformat(str(self.entry.get("at"))))
+        return again == self.entry.get("digest") == self.digest and told == (self.actor, self.at)
 
 
 class Edition(Frozen):

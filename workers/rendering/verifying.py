@@ -145,6 +145,8 @@ def _parts(files: Files, evidence: Evidence) -> Iterator[Check]:
     for name, content in expected.items():
         yield _agrees(files, name, content)
     yield _identity(evidence)
+    changed = [f"{event.at.isoformat()} {event.what}" for event in evidence.events if not event.holds]
+    yield Check("Each entry of the log has the digest that the report prints", not changed, ", ".join(changed))
     unknown = [f"{a.person}: {a.record} {a.record_digest[:16]}…" for a in evidence.approvals if not evidence.names(a)]
     yield Check("Every decision names a record of this run", not unknown, ", ".join(unknown))
 

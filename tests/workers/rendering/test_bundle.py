@@ -17,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from audit_service.domain.approvals import Approval, Decision, Record
+from audit_service.domain.chain import sealed as sealed_entry
 from audit_service.domain.manifest import canonical_json
 from audit_service.domain.results import VerdictValue
 from audit_service.errors import InvalidInput
@@ -244,6 +245,20 @@ def test_a_picture_in_a_docx_that_was_drawn_otherwise_is_named(files: Files) -> 
     forged = pack(parts | {name: stream.getvalue()}, compressed=True)
     faults = [check for check in verify(resigned(files | {"report.en.docx": forged})) if not check.held]
     assert [check.detail for check in faults if "pictures of report.en.docx" in check.what] == [name]
+
+
+@pytest.mark.parametrize("change", [{"actor": "user:other"}, {"data": {"to": "failed"}}, {"previous": "0" * 64}])
+def test_an_entry_of_the_log_that_has_not_the_printed_digest_is_named(audit: Audit, change: dict[str, Any]) -> None:
+    event = audit.evidence.events[0]
+    said = {"number": 7, "actor": event.actor, "at": event.at.isoformat(), "data": {"to": "queued"}}
+    entry = sealed_entry(said, previous="a" * 64)
+    held = event.model_copy(update={"entry": entry, "digest": entry["digest"]})
+    forged = held.model_copy(update={"entry": entry | change})
+    for one, wrong in ((held, False), (forged, True)):
+        evidence = audit.evidence.model_copy(update={"events": (one, *audit.evidence.events[1:])})
+        checks = verify(make_bundle(evidence, [], audit.cells))
+        held_now = next(check.held for check in checks if check.what.startswith("Each entry of the log"))
+        assert held_now is not wrong
 
 
 def test_a_decision_on_something_else_is_named(audit: Audit, small: Report) -> None:

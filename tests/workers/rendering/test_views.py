@@ -13,7 +13,7 @@ from audit_service.domain.sentences import CATALOGUE
 from audit_service.errors import InvalidInput
 from tests.workers.rendering.audits import example, make_evidence
 from workers.rendering import numbers
-from workers.rendering.blocks import Cell, EvidenceView, ForestChart, Table
+from workers.rendering.blocks import Cell, EvidenceView, ForestChart, HeatMaps, Table
 from workers.rendering.catalogue import LANGUAGES, catalogue, read_catalogue
 from workers.rendering.evidence import Evidence
 from workers.rendering.frameworks import mapping_file
@@ -72,6 +72,31 @@ def test_the_threshold_lines_are_the_plans(view: EvidenceView, evidence: Evidenc
     threshold = evidence.plan.behavior.threshold.gap_nats
     assert view.conclusion.chart is not None
     assert view.conclusion.chart.lines == (-threshold, threshold)
+
+
+def test_the_other_charts_show_the_noise_floor(view: EvidenceView, evidence: Evidence) -> None:
+    values = {result.key: result.value for result in evidence.judgement.results}
+    blocks = [block for section in view.sections for block in section.blocks]
+    (flips,) = (b for b in blocks if isinstance(b, ForestChart) and "%" in b.axis)
+    assert flips.lines == (100 * max(values[f"{form}.placebo.flip_rate"] or 0.0 for form in ("raw", "chat")),)
+    maps = [b for b in blocks if isinstance(b, HeatMaps)]
+    assert [b.floor for b in maps] == [
+        max(values[f"{form}.{direction}.placebo_floor"] or 0.0 for direction in ("denoise", "noise"))
+        for form in ("raw", "chat")
+    ]
+
+
+def test_the_worse_form_comes_first_in_every_table_of_results(evidence: Evidence) -> None:
+    raw, chat = evidence.judgement.forms
+    swapped = (raw.model_copy(update={"value": chat.value}), chat.model_copy(update={"value": raw.value}))
+    judgement = evidence.judgement.model_copy(update={"forms": swapped})
+    view = build_view(evidence.model_copy(update={"judgement": judgement}))
+    results = [s for s in view.sections if s.id in {"disparity", "localisation", "robustness", "findings"}]
+    tables = [block for section in results for block in section.blocks if isinstance(block, Table)]
+    by_form = [table for table in tables if table.columns[0].label == catalogue("en")("column.form")]
+    assert len(by_form) > 8
+    for table in by_form:
+        assert list(dict.fromkeys(row.cells[0].text for row in table.rows)) == ["chat", "raw"], table.caption
 
 
 def test_a_view_survives_json(view: EvidenceView) -> None:

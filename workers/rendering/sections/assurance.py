@@ -69,9 +69,8 @@ _PART = re.compile(r", part (\d+) of the prompts")
 def _choices(context: Context) -> Block | None:
     """What each choice can change, and whether it did: the verdict, and the site that is said to lead."""
     t, book = context.t, context.book
-    forms = [form.name for form in context.evidence.plan.behavior.forms]
     rows = []
-    for scope in (*([BEHAVIOR] if len(forms) > 1 else []), *forms):
+    for scope in (*([BEHAVIOR] if len(context.forms) > 1 else []), *context.forms):
         for axis, value, said in _declared(context):
             keys = [f"{scope}.{what}.{axis}.{value}" for what in ("verdict_share", "leading_site_share")]
             if any(key in book for key in keys):

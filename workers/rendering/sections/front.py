@@ -67,9 +67,9 @@ def gap_chart(context: Context) -> ForestChart | None:
         _interval(context, _gap_key(context, c), t("chart.contrast", form=c.form, group=c.group, reference=c.reference))
         for c in context.contrasts
     ]
-    for form in context.evidence.plan.behavior.forms:
-        key = f"{form.name}.placebo.gap_nats"
-        intervals.append(_interval(context, key, t("chart.placebo", form=form.name), hollow=True))
+    for form in context.forms:
+        key = f"{form}.placebo.gap_nats"
+        intervals.append(_interval(context, key, t("chart.placebo", form=form), hollow=True))
     shown = tuple(interval for interval in intervals if interval is not None)
     if not shown:
         return None
