@@ -3,13 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, StringConstraints
+from pydantic import StringConstraints
 
-from audit_service.border.schemas import Answer, Uuid
+from audit_service.border.schemas import Answer, Moment, Said, Text, Uuid
 from audit_service.domain.approvals import Acceptance, AcceptanceKind, Decision, Record
 from audit_service.domain.manifest import Frozen
 
-Text = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -19,9 +18,9 @@ class AcceptanceWanted(Frozen):
     kind: AcceptanceKind
     scope: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] = "behavior"
     """The form that it is about, or "behavior"."""
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=r"^[^\x00]*$")]
+    reason: Said
     conditions: Text = ""
-    expires: AwareDatetime
+    expires: Moment
 
 
 class Submission(Frozen):

@@ -2,9 +2,19 @@
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -14,6 +24,20 @@ UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 Uuid = Annotated[str, Field(pattern=UUID_PATTERN, examples=["01936f5e-7c1a-7a3e-8f00-0242ac120002"])]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 """What a person calls a thing; no control characters."""
+Text = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
+"""What a person says, or nothing."""
+Said = Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=r"^[^\x00]*$")]
+"""What a person says."""
+
+
+def _printable(at: datetime) -> datetime:
+    if not 1900 <= at.year < 3000:
+        raise ValueError("the year must lie between 1900 and 2999")
+    return at
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_printable)]
+"""A time with its zone, such that every zone has it too."""
 
 
 class Answer(BaseModel):

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from audit_service.border.schemas import Answer, Name, Uuid
+from audit_service.border.schemas import Answer, Moment, Name, Uuid
 from audit_service.domain.manifest import Frozen
 
 
@@ -13,7 +13,7 @@ class DeploymentCreate(Frozen):
 
     model_version_id: Uuid
     place: Name = Field(examples=["production, card applications"])
-    since: AwareDatetime | None = None
+    since: Moment | None = None
     """Now if left out; not in the future."""
 
 

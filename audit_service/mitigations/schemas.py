@@ -5,11 +5,10 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from audit_service.border.schemas import Answer, Name
+from audit_service.border.schemas import Answer, Name, Said
 from audit_service.domain.drift import Drift
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.results import Result
-from audit_service.responses.schemas import Said
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Unit = Annotated[str, StringConstraints(pattern=r"^(nats|percentage points|share|ratio|count|1)$")]

@@ -2,14 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import AwareDatetime, StringConstraints
+from pydantic import StringConstraints
 
-from audit_service.border.schemas import Answer
+from audit_service.border.schemas import Answer, Moment, Said, Text
 from audit_service.domain.approvals import Response
 from audit_service.domain.manifest import Frozen
 
-Said = Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=r"^[^\x00]*$")]
-Text = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
 Word = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 
 
@@ -23,7 +21,7 @@ class ResponseCreate(Frozen):
     """What will be done."""
     owner: Word = ""
     """Who does it."""
-    due: AwareDatetime | None = None
+    due: Moment | None = None
     """By when."""
 
 

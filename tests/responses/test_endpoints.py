@@ -54,7 +54,13 @@ def test_a_service_answers_nothing(api: TestClient, run: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "status"), [({"scope": "raw"}, 409), ({"scope": "other"}, 422), ({"text": ""}, 422)]
+    ("wanted", "status"),
+    [
+        ({"scope": "raw"}, 409),
+        ({"scope": "other"}, 422),
+        ({"text": ""}, 422),
+        ({"due": "9999-12-31T23:59:59-12:00"}, 422),
+    ],
 )
 def test_what_is_no_open_item_is_refused(api: TestClient, run: str, wanted: dict[str, Any], status: int) -> None:
     answer = api.post(f"/v1/runs/{run}/responses", json={"text": "x"} | wanted)
