@@ -78,7 +78,7 @@ def squeezed(text: str) -> str:
 def _spelled(view: EvidenceView, *, known: frozenset[str]) -> EvidenceView:
     """The view with signs that stand on no page as their code points: the fonts lacked them."""
     signs = set("".join(_strings(view.model_dump(mode="json"))))
-    return spell_out(view, [ord(sign) for sign in signs if not known.issuperset(squeezed(sign))])
+    return spell_out(view, [ord(sign) for sign in signs if not (sign.isascii() or known.issuperset(squeezed(sign)))])
 
 
 def _strings(value: object) -> Iterator[str]:
