@@ -50,12 +50,13 @@ def main() -> None:
     pdf = render_pdf(view, attachment=canonical_json(evidence), html=html)
     done = time.perf_counter()
     pages = len(PdfReader(io.BytesIO(pdf)).pages)
+    seconds = _seconds(resource.getrusage(resource.RUSAGE_CHILDREN)) - _seconds(before)
     own, child = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     sys.stdout.write(
         f"WeasyPrint {version('weasyprint')}: {pages} pages, {HEAT_MAPS} heat maps, {len(pdf) / 2**20:.2f} MiB\n"
         f"view {built - started:.1f} s, HTML with charts {drawn - built:.1f} s, PDF {done - drawn:.1f} s; "
         f"together {done - started:.1f} s on the clock\n"
-        f"child: {_seconds(child) - _seconds(before):.1f} s of processor time, {child.ru_maxrss * UNIT / 2**20:.0f} MiB; "
+        f"child: {seconds:.1f} s of processor time, {child.ru_maxrss * UNIT / 2**20:.0f} MiB; "
         f"worker: {own.ru_maxrss * UNIT / 2**20:.0f} MiB resident\n"
     )
 
