@@ -30,7 +30,7 @@ def events(session: ReadSession, run_id: str) -> list[EventRecord]:
     """The run's moves up to its verdict: what comes after it is the making of reports, which no report can tell of."""
     query = select(EventRow).where(EventRow.run_id == run_id, EventRow.kind == EventKind.STATE).order_by(EventRow.seq)
     listed = [
-        EventRecord(at=row.at, actor=row.actor, what=f"run {row.data['to']}", digest=row.digest, entry=entry(row))
+        EventRecord(at=row.at, actor=row.actor, what=f"run {row.data['to']}", digest=row.digest, entry=dict(entry(row)))
         for row in session.scalars(query)
     ]
     return listed[: _judged(listed) + 1]
