@@ -16,7 +16,8 @@ AuditError
 ├── Conflict                  409  the present state does not allow it
 │   ├── ModelChanged               files differ from the registered digest
 │   ├── ControlFailed              a control of the method failed: the run stops
-│   └── TooLittleMemory            not even one run fits into the machine
+│   ├── TooLittleMemory            not even one run fits into the machine
+│   └── WrittenOtherwise           a stored record that another version of the service wrote, and this one cannot read
 ├── Cancelled                 409  the user asked for the work to stop
 └── Unavailable               503  a part of the service is down
     ├── BrokerDown
@@ -128,6 +129,10 @@ class ControlFailed(Conflict):
 
 class TooLittleMemory(Conflict):
     title = "The machine has too little memory"
+
+
+class WrittenOtherwise(Conflict):
+    title = "Written by another version"
 
 
 class Cancelled(Conflict):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from audit_service.domain.behaviors import Labels
 from audit_service.domain.joint import site_pairs
-from audit_service.domain.metrics import ANSWER
+from audit_service.domain.metrics import ANSWER, TOTAL
 from audit_service.domain.pairs import Pair
 from audit_service.domain.plan import ABLATIONS, Corruption, Direction, Plan
 from audit_service.domain.sites import Site
@@ -62,6 +62,7 @@ def decision_cells(
 
     found = measured(plan.behavior.labels, number=0)
     readouts = {"rank": found.rank.reshape(-1, 2)} if "rank" in plan.reads else {}
+    readouts |= {TOTAL: found.log_total.reshape(-1, 2)} if plan.reads_logits else {}
     for number, (name, labels) in enumerate(answers.items(), start=1):
         readouts[f"{ANSWER}{name}"] = measured(labels, number=number).log_p_favorable.reshape(-1, 2)
     return DecisionCells(
@@ -120,7 +121,7 @@ def effect_cells(
         d_clean=np.array([pair.d_clean for pair in ours], dtype=np.float32),
         d_corrupt=np.array([pair.d_corrupt for pair in ours], dtype=np.float32),
         patched=np.stack([pair.patched for pair in ours]),
-        readouts=_readouts(ours, found, corruption) if all_readouts else {},
+        readouts=_readouts(plan, ours, found, corruption) if all_readouts else {},
     )
 
 
@@ -134,10 +135,10 @@ KEPT = ("log_p_favorable", "log_p_unfavorable", "rank", "kl", "js")
 
 
 def _readouts(
-    ours: Sequence[PairEffects], answers: Mapping[str, Sequence[PairEffects]], corruption: Corruption
+    plan: Plan, ours: Sequence[PairEffects], answers: Mapping[str, Sequence[PairEffects]], corruption: Corruption
 ) -> dict[str, NDArray[np.float32]]:
     """Name → [pair, site + 2]; an ablation has no answers of its own that others could diverge from."""
-    kept = KEPT[:3] if corruption in ABLATIONS else KEPT
+    kept = (*(KEPT[:3] if corruption in ABLATIONS else KEPT), *([TOTAL] if plan.reads_logits else []))
     by_answer = {f"{ANSWER}{name}": _column(found, "log_p_favorable") for name, found in answers.items()}
     return {name: _column(ours, name) for name in kept} | by_answer
 

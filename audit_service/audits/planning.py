@@ -53,16 +53,18 @@ def make_plan(
         unequal_spans=unequal_spans(Path(model.path), pair_set.pairs),
     )
     locks.hold(session, f"plan/{terms.digest}")
-    if present := repository.plan_with_terms(session, terms.digest):
+    present = repository.plan_with_terms(session, terms.digest)
+    if present is not None and came_before(session, present) is None:
         return Ensured(present, is_new=False)
     plan = _with_history(session, terms, behavior)
+    seen = _seen(session, wanted, plan)
     row = PlanRow(
         digest=plan.digest,
         terms_digest=terms.digest,
         content=plan,
         cost=estimate(plan, pair_set, shards(plan, pair_set)),
-        protocol=lint_plan(plan, pair_set.pairs, _seen(session, wanted, plan)),
-        power=in_words(plan.behavior, plan.judging, pair_set.pairs),
+        protocol=lint_plan(plan, pair_set.pairs, seen),
+        power=in_words(plan.behavior, plan.judging, pair_set.pairs, previewed=seen.spread),
         exploratory=plan.exploratory,
         predecessor=plan.predecessor,
         model_version_id=model.id,
@@ -98,9 +100,26 @@ def plan(session: ReadSession, plan_id: str) -> PlanRow:
     return row
 
 
+def came_before(session: ReadSession, plan: PlanRow) -> PlanRow | None:
+    """The plan of other terms that was run first on this model and behavior; None if this one still comes first.
+
+    Only the plan that is run first is as it was before results could be seen, whichever was made first: otherwise one
+    could make several and keep the one that pleases. A plan that is marked exploratory has no such claim to lose.
+    """
+    if plan.exploratory or repository.has_run(session, plan.id):
+        return None
+    model = registry.version(session, plan.model_version_id)
+    behavior = behaviors.version(session, plan.behavior_version_id)
+    return _run_last(session, model.digest, behavior.behavior_id, plan.terms_digest)
+
+
 def _with_history(session: ReadSession, terms: Plan, behavior: BehaviorVersionRow) -> Plan:
     """Terms that differ from those already run on this model are exploratory: whoever changed them could look."""
-    seen = repository.plan_seen_last(session, model_digest=terms.model.digest, behavior_id=behavior.behavior_id)
-    if seen is None:
-        return terms
-    return changed_after(terms, seen.content)
+    seen = _run_last(session, terms.model.digest, behavior.behavior_id, terms.digest)
+    return terms if seen is None else changed_after(terms, seen.content)
+
+
+def _run_last(session: ReadSession, model_digest: str, behavior_id: str, terms_digest: str) -> PlanRow | None:
+    return repository.other_plan_run_last(
+        session, model_digest=model_digest, behavior_id=behavior_id, terms_digest=terms_digest
+    )

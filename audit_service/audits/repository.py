@@ -1,6 +1,6 @@
 """Queries on plans, runs and their progress."""
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 
 from audit_service.audits.schemas import Progress
 from audit_service.db.handles import ReadSession
@@ -14,11 +14,25 @@ def plans() -> Select[PlanRow]:
 
 
 def plan_with_terms(session: ReadSession, terms_digest: str) -> PlanRow | None:
-    return session.scalars(select(PlanRow).where(PlanRow.terms_digest == terms_digest)).one_or_none()
+    """The youngest of them: an exploratory one follows one that lost its claim to come first."""
+    query = select(PlanRow).where(PlanRow.terms_digest == terms_digest).order_by(PlanRow.id.desc()).limit(1)
+    return session.scalars(query).one_or_none()
 
 
-def plan_seen_last(session: ReadSession, *, model_digest: str, behavior_id: str) -> PlanRow | None:
-    """The plan over this model and behavior whose run began last: its numbers can be looked at from then on."""
+def _asked_for() -> ColumnElement[bool]:
+    """Runs that have begun or may begin: all but those that were cancelled before they did."""
+    return RunRow.started_at.is_not(None) | (RunRow.state != RunState.CANCELLED)
+
+
+def has_run(session: ReadSession, plan_id: str) -> bool:
+    query = select(RunRow.id).where(RunRow.plan_id == plan_id, _asked_for()).limit(1)
+    return session.scalar(query) is not None
+
+
+def other_plan_run_last(
+    session: ReadSession, *, model_digest: str, behavior_id: str, terms_digest: str
+) -> PlanRow | None:
+    """The plan of other terms over this model and behavior that was run last: its numbers can be looked at."""
     query = (
         select(PlanRow)
         .join(RunRow, RunRow.plan_id == PlanRow.id)
@@ -27,9 +41,10 @@ def plan_seen_last(session: ReadSession, *, model_digest: str, behavior_id: str)
         .where(
             ModelVersionRow.digest == model_digest,
             BehaviorVersionRow.behavior_id == behavior_id,
-            RunRow.started_at.is_not(None),
+            PlanRow.terms_digest != terms_digest,
+            _asked_for(),
         )
-        .order_by(RunRow.started_at.desc())
+        .order_by(RunRow.id.desc())
         .limit(1)
     )
     return session.scalars(query).one_or_none()

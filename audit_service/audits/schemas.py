@@ -53,7 +53,7 @@ class PlanRecord(Answer):
     power: tuple[str, ...]
     """What gap the design can detect, and how many names a smaller one takes."""
     exploratory: bool
-    """True: results of its predecessor were seen before this plan was made."""
+    """True: its predecessor over this model and behavior was run first, so results could be seen."""
     predecessor: str | None
     model_version_id: str
     behavior_version_id: str

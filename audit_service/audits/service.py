@@ -3,6 +3,8 @@
 from audit_service import dispatch
 from audit_service.audits import lifecycle, planning
 from audit_service.audits.schemas import RunCreate
+from audit_service.behaviors import service as behaviors
+from audit_service.db import locks
 from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import PlanRow, RunRow
@@ -18,12 +20,13 @@ def start(session: WriteSession, wanted: RunCreate, *, by: str) -> Ensured[RunRo
     """A new run of the plan, queued.
 
     Raises:
-        Conflict: the plan breaks a rule without which its numbers mean nothing.
+        Conflict: the plan breaks a rule without which its numbers mean nothing, or another one was run before it.
         ModelChanged: the model's files are no longer those that the plan names.
         BrokerDown: nothing can be queued; no run is made.
     """
     plan = planning.plan(session, wanted.plan_id)
     _refuse_broken(plan)
+    _refuse_overtaken(session, plan)
     registry.check_files(registry.version(session, plan.model_version_id))
     run = RunRow(plan=plan)
     session.add(run)
@@ -40,6 +43,16 @@ def _refuse_broken(plan: PlanRow) -> None:
             f"The plan breaks {len(broken)} rule{'s' if len(broken) > 1 else ''} of the protocol; no run is started.",
             remedy="Correct what is named and make another plan.",
             details=[f"{one.rule}: {english(one.sentence)} {english(one.remedy)}" for one in broken],
+        )
+
+
+def _refuse_overtaken(session: WriteSession, plan: PlanRow) -> None:
+    behavior = behaviors.version(session, plan.behavior_version_id).behavior_id
+    locks.hold(session, f"first run/{plan.content.model.digest}/{behavior}")
+    if (first := planning.came_before(session, plan)) is not None:
+        raise Conflict(
+            f"The plan {first.id} over this model and behavior was run before this one, so results could be seen.",
+            remedy="Make the plan again with the same terms: it is then marked exploratory, and can be run.",
         )
 
 

@@ -8,10 +8,12 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import DateTime, Dialect, Enum, ForeignKey, MetaData, TypeDecorator, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from audit_service.errors import WrittenOtherwise
 
 R = TypeVar("R")
 
@@ -97,4 +99,13 @@ class Value(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002
         # JSON has neither tuples nor enums, so what we wrote ourselves is read leniently.
-        return None if value is None else self._adapter.validate_python(value, strict=False)
+        try:
+            return None if value is None else self._adapter.validate_python(value, strict=False)
+        except ValidationError as error:
+            raise WrittenOtherwise(
+                f"A stored {getattr(self.kind, '__name__', 'value').lower()} was written by another version of the "
+                "service, in a form that this one does not know.",
+                remedy="Read it with the version that wrote it; its reports and bundles hold as they are. For new runs "
+                "make it again with this version.",
+                details=[f"{'/'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]],
+            ) from error

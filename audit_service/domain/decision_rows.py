@@ -78,6 +78,11 @@ def _mixed(contrast: Contrast, alpha: float) -> Iterator[Result]:
     for name, spread in model.spreads.items():
         method = f"standard deviation between levels of {name}; mixed model, REML"
         yield plain(f"{contrast.key}.mixed_sd_{name}", spread, unit="nats", method=method)
+    if model.spreads:
+        method = "correlation of a template's level and its attribute's effect; mixed model, REML"
+        issue = "reason.undefined" if model.correlation is None else None
+        found = Estimate(model.correlation, None, None, method, issue)
+        yield row(f"{contrast.key}.mixed_correlation", found, unit="1")
 
 
 def attribute_rows(judged: Sequence[tuple[Contrast, Judged]]) -> Iterator[Result]:

@@ -95,7 +95,11 @@ def _judged(plan: Plan, decisions: DecisionTable) -> list[tuple[Contrast, Judged
     behavior, judging = plan.behavior, plan.judging
     found = contrasts(decisions, behavior)
     by_cluster, by_cues = (
-        judge_contrasts([_assessed(plan, contrast, unit) for contrast in found], alpha=judging.alpha)
+        judge_contrasts(
+            [_assessed(plan, contrast, unit) for contrast in found],
+            alpha=judging.alpha,
+            others=judging.comparisons_elsewhere,
+        )
         for unit in (Unit.CLUSTER, Unit.CUES)
     )
     return list(zip(found, map(confirmed, by_cluster, by_cues), strict=True))

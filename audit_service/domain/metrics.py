@@ -2,13 +2,14 @@
 
 A formula may use, of each prompt: ``d`` (log-odds), ``p`` = sigmoid(d), ``log_p_…`` and ``p_…`` of ``favorable`` and
 ``unfavorable`` labels, their sum ``coverage``, ``approved`` (1 where d exceeds the behavior's cut), and where they were
-read ``rank`` (place of the likeliest favorable label among all tokens), ``log_p_of_NAME`` and ``p_of_NAME`` of the
-behavior's numeric answers with their mean ``expected_amount``, and ``kl`` and ``js``, distances from another prompt's
+read ``rank`` (place of the likeliest favorable label among all tokens), ``logit_…`` of both kinds of labels (logsumexp
+of their logits, unnormalised), ``log_p_of_NAME``, ``p_of_NAME`` and ``logit_of_NAME`` of the behavior's numeric answers
+with their mean ``expected_amount``, and ``kl`` and ``js``, distances from another prompt's
 answers: at the decision those of the reference prompt from the comparison prompt, over favorable, unfavorable and any
 other answer; in a trace those of a run from its donor, over the whole vocabulary.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ STEP = 1e-3
 FOLLOWS = frozenset({"d", "p", "log_p_favorable", "log_p_unfavorable", "p_favorable", "p_unfavorable", "coverage"})
 """Values that are known for any log-odds at the coverage that a prompt has; only these give a metric a slope."""
 ANSWER = "log_p_of_"
+TOTAL = "log_total"
+"""logsumexp of all logits at the decision, kept where a metric asks for a logit."""
 
 
 class Margins(NamedTuple):
@@ -118,17 +121,16 @@ def _named(cells: Mapping[str, Cells], *, cut: float, amounts: Mapping[str, floa
     """Cells of any shape, and what follows from them, in double precision."""
     known = {name: array.astype(np.float64) for name, array in cells.items()}
     known["p"], known["approved"] = expit(known["d"]), (known["d"] > cut).astype(np.float64)
-    known |= {name.removeprefix("log_"): np.exp(known[name]) for name in _log_probabilities(known)}
+    log_p = {name.removeprefix("log_p_"): known[name] for name in known if name.startswith("log_p_")}
+    known |= {f"p_{name}": np.exp(values) for name, values in log_p.items()}
+    if TOTAL in known:
+        known |= {f"logit_{name}": values + known[TOTAL] for name, values in log_p.items()}
     if {"p_favorable", "p_unfavorable"} <= set(known):
         known["coverage"] = known["p_favorable"] + known["p_unfavorable"]
     if amounts and {f"{ANSWER}{name}" for name in amounts} <= set(known):
-        log_p = np.stack([known[f"{ANSWER}{name}"] for name in amounts], axis=-1)
-        known["expected_amount"] = expected_value(log_p, np.array(list(amounts.values())))
+        answers = np.stack([known[f"{ANSWER}{name}"] for name in amounts], axis=-1)
+        known["expected_amount"] = expected_value(answers, np.array(list(amounts.values())))
     return known
-
-
-def _log_probabilities(names: Iterable[str]) -> list[str]:
-    return [name for name in names if name.startswith("log_p_")]
 
 
 def _traced(table: EffectTable) -> dict[str, Cells]:

@@ -1,28 +1,27 @@
 """The mixed model of METHOD.md section 3: d ~ attribute + profile + (1 + attribute | template) + (1 | name).
 
 It sees what pairs hide: how much of the variation lies between names, between templates, and in how the attribute's
-effect differs between templates. Slope and intercept of a template are taken to be independent.
+effect differs between templates. Slope and intercept of a template may be correlated.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 
 from audit_service.domain.cells import DecisionTable
+from audit_service.domain.reml import Mixed, Optimiser, Term
 from audit_service.domain.uncertainty import Array, Estimate, level
 
-LARGEST = 2000
-"""Prompts above which the fit takes minutes."""
-OPTIMISERS = ("powell", "nm")
-"""Both bear the border of the parameter space; gradient methods stop short of it."""
+LARGEST = 300
+"""Names and templates above which the fit takes minutes."""
+OPTIMISERS: tuple[Optimiser, ...] = ("Powell", "Nelder-Mead")
 DECIMALS = 4
 """An optimiser's further digits differ between machines."""
-TERMS = ("template", "slope", "name")
+NOTHING = 1e-6
+"""A spread below this share of the residual's has no correlation with anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,8 @@ class MixedModel:
     """Reference minus comparison."""
     spreads: dict[str, float]
     """template, slope, name and residual."""
+    correlation: float | None = None
+    """Of a template's intercept (the reference group's level) and slope; None where either does not vary."""
 
 
 def mixed_model(table: DecisionTable, *, alpha: float) -> MixedModel:
@@ -74,7 +75,9 @@ def mixed_model(table: DecisionTable, *, alpha: float) -> MixedModel:
     best = max(fits, key=lambda fit: fit.likelihood)
     reach = float(stats.norm.ppf(1 - alpha / 2)) * best.error
     gap, low, high = (round(value, DECIMALS) for value in (best.gap, best.gap - reach, best.gap + reach))
-    return MixedModel(Estimate(gap, low, high, method), {name: round(v, DECIMALS) for name, v in best.spreads.items()})
+    spreads = {name: round(value, DECIMALS) for name, value in best.spreads.items()}
+    correlation = None if best.correlation is None else round(best.correlation, DECIMALS)
+    return MixedModel(Estimate(gap, low, high, method), spreads, correlation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +88,32 @@ class Fit:
     error: float
     likelihood: float
     spreads: dict[str, float]
+    correlation: float | None
 
 
-def _fit(prompts: Prompts, optimiser: str) -> Fit | None:
+def _fit(prompts: Prompts, optimiser: Optimiser) -> Fit | None:
     """None where the optimiser ends without finite numbers."""
-    model = MixedLM(prompts.d, _fixed(prompts), np.zeros(len(prompts.d)), exog_vc=_random(prompts))
-    with warnings.catch_warnings():
-        # A variance of zero is a finding, not a fault; whether the fit is to be trusted is asked of both optimisers.
-        warnings.simplefilter("ignore")
-        try:
-            found = model.fit(reml=True, method=[optimiser])
-            error = float(found.bse_fe[1])
-        except np.linalg.LinAlgError:
-            return None
-    if not (np.isfinite(found.llf) and np.isfinite(error) and error > 0):
+    unit = float(prompts.d.std())
+    ones = np.ones((len(prompts.d), 1))
+    terms = (
+        Term(np.column_stack([ones, prompts.comparison]), prompts.template),
+        Term(ones, prompts.name),
+    )
+    found = Mixed(prompts.d / unit, _fixed(prompts), terms).fit(optimiser)
+    if found is None or not (np.isfinite(found.errors[1]) and found.errors[1] > 0):
         return None
-    variances = dict(zip(sorted(TERMS), found.vcomp, strict=True)) | {"residual": found.scale}
-    spreads = {name: float(np.sqrt(max(variance, 0.0))) for name, variance in variances.items()}
-    return Fit(-float(found.fe_params[1]), error, float(found.llf), spreads)
+    by_template, by_name = found.covariances
+    variances = [*np.diag(by_template), by_name[0, 0], found.scale]
+    spreads = dict(zip(("template", "slope", "name", "residual"), np.sqrt(variances).tolist(), strict=True))
+    both = spreads["template"] * spreads["slope"]
+    varies = min(spreads["template"], spreads["slope"]) > NOTHING * spreads["residual"]
+    return Fit(
+        -float(found.fixed[1]) * unit,
+        float(found.errors[1]) * unit,
+        found.likelihood,
+        {name: spread * unit for name, spread in spreads.items()},
+        float(by_template[0, 1] / both) if varies else None,
+    )
 
 
 def _agree(fits: list[Fit]) -> bool:
@@ -118,7 +129,7 @@ def _agree(fits: list[Fit]) -> bool:
 def _unfit(prompts: Prompts) -> str | None:
     if not len(prompts.d):
         return "reason.not_measured"
-    if len(prompts.d) > LARGEST:
+    if prompts.name.max() + prompts.template.max() + 2 > LARGEST:
         return "reason.too_large"
     names = [len(np.unique(prompts.name[prompts.comparison == group])) for group in (0, 1)]
     if min(*names, len(np.unique(prompts.template))) < 2:
@@ -129,14 +140,6 @@ def _unfit(prompts: Prompts) -> str | None:
 def _fixed(prompts: Prompts) -> Array:
     """Intercept, attribute, and a column for each profile but the first."""
     return np.column_stack([np.ones(len(prompts.d)), prompts.comparison, _dummies(prompts.profile)[:, 1:]])
-
-
-def _random(prompts: Prompts) -> VCSpec:
-    template = _dummies(prompts.template)
-    parts = {"template": template, "slope": template * prompts.comparison[:, None], "name": _dummies(prompts.name)}
-    names = sorted(parts)
-    columns = [[[f"{name}{index}" for index in range(parts[name].shape[1])]] for name in names]
-    return VCSpec(names, columns, [[parts[name]] for name in names])
 
 
 def _dummies(codes: NDArray[np.intp]) -> Array:

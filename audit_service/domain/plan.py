@@ -7,7 +7,7 @@ from pydantic import Field
 
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.manifest import Frozen, digest
-from audit_service.domain.readings import DEFAULT, PREFIXES, MetricDefinition
+from audit_service.domain.readings import DEFAULT, LOGITS, PREFIXES, MetricDefinition
 from audit_service.domain.sites import ALL, Site, SiteKind, site_grid
 
 
@@ -136,6 +136,9 @@ class Judging(Frozen):
     seed: int = 0
     robustness: Robustness = Robustness()
     pilot: Pilot | None = None
+    comparisons_elsewhere: int = Field(default=0, ge=0, le=10_000, exclude_if=lambda count: count == 0)
+    """Comparisons of other behaviors that answer the same question: Holm's correction counts them too. Left out where
+    there are none, so that plans from before it keep the digests that they were stored under."""
 
 
 class PairSetIdentity(Frozen):
@@ -158,9 +161,9 @@ class Plan(Frozen):
     """Everything is read under each of them, and the verdict is given again under those that have a threshold."""
     pairs_per_shard: int = Field(default=4, ge=1)
     exploratory: bool = False
-    """True for a plan that was changed after results of its predecessor were seen."""
+    """True where another plan over this model and behavior was run first, so that its results could be seen."""
     predecessor: str | None = None
-    """Digest of the plan this one was changed from."""
+    """Digest of that plan."""
 
     @cached_property
     def digest(self) -> str:
@@ -186,6 +189,11 @@ class Plan(Frozen):
     def reads_answers(self) -> bool:
         """Whether a metric asks for the behavior's numeric answers, each of which takes a pass of its own."""
         return any(name == "expected_amount" or name.startswith(PREFIXES) for name in self.reads)
+
+    @property
+    def reads_logits(self) -> bool:
+        """Whether a metric asks for logits as they are, which takes the logsumexp of all of them."""
+        return any(name.startswith(LOGITS) for name in self.reads)
 
     @property
     def traces(self) -> tuple[tuple[Direction, Corruption], ...]:

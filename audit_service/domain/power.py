@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from scipy import stats
 from statsmodels.stats.power import TTestPower
@@ -41,51 +43,93 @@ def required_clusters(spread: float, *, effect: float, alpha: float = 0.05, powe
     return math.ceil(float(TTestPower().solve_power(effect_size=effect / spread, alpha=alpha, power=power)))
 
 
-def in_words(behavior: Behavior, judging: Judging, pairs: Sequence[Pair]) -> tuple[Sentence, ...]:
-    """What each comparison can detect before the run, and what a gap of the equivalence margin takes.
+class Spread(NamedTuple):
+    """How much the gaps of clusters vary, as far as it is known before the run."""
 
-    The forms ask the same names; what the first that has the comparison can detect is said. Where templates share
-    names, whole cue pairs are what is independent. The judge corrects for all comparisons of the run (Holm), so
-    alpha is divided by their number: what is detected so is detected by Holm's correction too (Bonferroni's bound).
+    nats: float
+    """Standard deviation."""
+    source: Sentence
+    known: bool
+    """False where it is assumed."""
+
+
+def spread_of(behavior: Behavior, judging: Judging, *, previewed: float | None = None) -> Spread:
+    """The declared pilot's, else what a preview on this model saw, else as much as the threshold."""
+    if judging.pilot:
+        nats = judging.pilot.spread_nats
+        return Spread(nats, say("power.declared", spread=nats, source=judging.pilot.source), known=True)
+    if previewed:
+        return Spread(previewed, say("power.previewed", spread=previewed), known=True)
+    assumed = behavior.threshold.gap_nats
+    return Spread(assumed, say("power.assumed", spread=assumed), known=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What one comparison can detect, at alpha divided by all comparisons of the family."""
+
+    group: str
+    clusters: int
+    """What is independent: whole cue pairs where templates share them."""
+    by: str
+    names: int
+    fewest: int
+    """Clusters below which nothing can be concluded."""
+    effect: float | None
+    """Smallest gap that is detected, in nats; None with too few clusters."""
+    names_needed: int | None
+    """To detect the equivalence margin; None with too few clusters."""
+
+
+def family(judging: Judging, pairs: Sequence[Pair]) -> int:
+    """Comparisons among which alpha is shared."""
+    contrast = (pair for pair in pairs if pair.kind is PairKind.CONTRAST)
+    own = len({(pair.form, pair.attribute, pair.comparison_group) for pair in contrast})
+    return own + judging.comparisons_elsewhere
+
+
+def designs(judging: Judging, pairs: Sequence[Pair], *, spread: float) -> Iterator[Design]:
+    """Each comparison group once: the forms ask the same names, so the first that has the comparison is told.
+
+    The judge corrects for all comparisons of the run (Holm), so alpha is divided by their number: what is detected so
+    is detected by Holm's correction too (Bonferroni's bound).
     """
-    spread = judging.pilot.spread_nats if judging.pilot else behavior.threshold.gap_nats
-    source = (
-        say("power.declared", spread=spread, source=judging.pilot.source)
-        if judging.pilot
-        else say("power.assumed", spread=spread)
-    )
     contrast = [pair for pair in pairs if pair.kind is PairKind.CONTRAST]
-    groups = dict.fromkeys((pair.attribute, pair.comparison_group) for pair in contrast)
-    family = len({(pair.form, pair.attribute, pair.comparison_group) for pair in contrast})
-    said = [
-        one
-        for attribute, group in groups
-        for one in _of_group(contrast, attribute, group, spread=spread, family=family, judging=judging)
-    ]
-    return (source, *said) if said else ()
-
-
-def _of_group(
-    pairs: Sequence[Pair], attribute: str, group: str, *, spread: float, family: int, judging: Judging
-) -> Iterator[Sentence]:
-    ours = [pair for pair in pairs if (pair.attribute, pair.comparison_group) == (attribute, group)]
-    ours = [pair for pair in ours if pair.form == ours[0].form]
-    by = Unit.CUES if len(units(ours, alpha=judging.alpha)) > 1 else Unit.CLUSTER
-    clusters = len({independent(pair, by) for pair in ours})
-    names = len({cue for pair in ours for cue in (pair.reference_cue, pair.comparison_cue)})
-    words: dict[str, float | str] = {
-        "group": group,
-        "clusters": clusters,
-        "by": "cue pairs" if by is Unit.CUES else "clusters",
-    }
-    alpha, fewest = judging.alpha / family, fewest_clusters(judging.alpha / family)
-    if clusters < fewest:
-        yield say("power.none", **words, needed=fewest)
-        return
-    effect = detectable(spread, clusters=clusters, alpha=alpha)
-    tested = {"alpha": judging.alpha, "comparisons": family, "power": POWER}
-    yield say("power.now", **words, **tested, names=names, effect=effect, unit="nats")
-    if effect > judging.delta_nats:
+    alpha = judging.alpha / max(1, family(judging, pairs))
+    for attribute, group in dict.fromkeys((pair.attribute, pair.comparison_group) for pair in contrast):
+        ours = [pair for pair in contrast if (pair.attribute, pair.comparison_group) == (attribute, group)]
+        ours = [pair for pair in ours if pair.form == ours[0].form]
+        by = Unit.CUES if len(units(ours, alpha=judging.alpha)) > 1 else Unit.CLUSTER
+        clusters = len({independent(pair, by) for pair in ours})
+        names = len({cue for pair in ours for cue in (pair.reference_cue, pair.comparison_cue)})
+        fewest, said = fewest_clusters(alpha), "cue pairs" if by is Unit.CUES else "clusters"
+        if clusters < fewest:
+            yield Design(group, clusters, said, names, fewest, None, None)
+            continue
+        effect = detectable(spread, clusters=clusters, alpha=alpha)
         needed = required_clusters(spread, effect=judging.delta_nats, alpha=alpha)
-        more = math.ceil(needed * names / clusters)
-        yield say("power.more", group=group, effect=judging.delta_nats, unit="nats", names=more)
+        yield Design(group, clusters, said, names, fewest, effect, math.ceil(needed * names / clusters))
+
+
+def in_words(
+    behavior: Behavior, judging: Judging, pairs: Sequence[Pair], *, previewed: float | None = None
+) -> tuple[Sentence, ...]:
+    """What each comparison can detect before the run, and what a gap of the equivalence margin takes."""
+    spread = spread_of(behavior, judging, previewed=previewed)
+    tested = {"alpha": judging.alpha, "comparisons": family(judging, pairs), "power": POWER}
+    said = [
+        sentence
+        for design in designs(judging, pairs, spread=spread.nats)
+        for sentence in _said(design, judging.delta_nats, tested)
+    ]
+    return (spread.source, *said) if said else ()
+
+
+def _said(design: Design, delta: float, tested: dict[str, float]) -> Iterator[Sentence]:
+    words: dict[str, float | str] = {"group": design.group, "clusters": design.clusters, "by": design.by}
+    if design.effect is None or design.names_needed is None:
+        yield say("power.none", **words, needed=design.fewest)
+        return
+    yield say("power.now", **words, **tested, names=design.names, effect=design.effect, unit="nats")
+    if design.effect > delta:
+        yield say("power.more", group=design.group, effect=delta, unit="nats", names=design.names_needed)

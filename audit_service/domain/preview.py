@@ -1,9 +1,14 @@
 """What a pair set looks like to a model, seen on a sample before a plan is made."""
 
+from collections.abc import Sequence
+from statistics import fmean, stdev
+
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from audit_service.domain.manifest import Frozen
-from audit_service.domain.pairs import Pair
+from audit_service.domain.pairs import Pair, PairKind
 
 
 class SegmentTokens(Frozen):
@@ -38,6 +43,9 @@ class FormPreview(Frozen):
     """Share of prompts that would not be measured."""
     saturated: float
     """Share of prompts with a probability below 1 % or above 99 %, where probability hides effects."""
+    gap_spread: float | None = None
+    """Standard deviation of the sampled clusters' mean gaps (nats), an upper guess of what all pairs of a cluster give;
+    None with too few of them. It tells nothing of the gap itself."""
 
 
 class Preview(Frozen):
@@ -48,6 +56,21 @@ class Preview(Frozen):
     forms: tuple[FormPreview, ...]
     examples: tuple[PairPreview, ...]
     """The first pairs of each form's sample, token by token."""
+
+
+FEWEST = 6
+"""Clusters below which their spread is not guessed."""
+
+
+def gap_spread(pairs: Sequence[Pair], d: NDArray[np.floating]) -> float | None:
+    """Standard deviation of the mean gaps of the contrast pairs' clusters, from decision values [pair, side]."""
+    gaps = d[:, 0].astype(np.float64) - d[:, 1]
+    by_cluster: dict[str, list[float]] = {}
+    for pair, gap in zip(pairs, gaps.tolist(), strict=True):
+        if pair.kind is PairKind.CONTRAST:
+            by_cluster.setdefault(pair.cluster, []).append(gap)
+    means = [fmean(of_cluster) for of_cluster in by_cluster.values()]
+    return stdev(means) if len(means) >= FEWEST else None
 
 
 def sample(pairs: tuple[Pair, ...], *, per_form: int) -> dict[str, list[Pair]]:

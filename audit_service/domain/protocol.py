@@ -21,6 +21,7 @@ from audit_service.domain.cells import DecisionTable
 from audit_service.domain.disparity import Assessment
 from audit_service.domain.pairs import Pair, PairKind
 from audit_service.domain.plan import Corruption, Direction, Judging, Mapping, Plan, Tracing
+from audit_service.domain.power import designs, spread_of
 from audit_service.domain.preview import Preview
 from audit_service.domain.results import Level, LintFinding, Result
 from audit_service.domain.sentences import say
@@ -45,6 +46,8 @@ class Seen:
     """Share of prompts below the declared minimum coverage."""
     saturated: float | None = None
     """Share of prompts whose probability is within ``SATURATED`` of 0 or 1."""
+    spread: float | None = None
+    """Standard deviation of the clusters' gaps in a preview (nats)."""
     run: bool = False
     """Whether the run is over, so that its results tell what only they can."""
 
@@ -65,6 +68,7 @@ class Seen:
             float(mean([form.unequal_spans for form in preview.forms])),
             float(mean([form.below_min_coverage for form in preview.forms])),
             float(mean([form.saturated for form in preview.forms])),
+            max((form.gap_spread for form in preview.forms if form.gap_spread), default=None),
         )
 
 
@@ -251,6 +255,19 @@ def _traced(draft: Draft) -> Iterator[LintFinding]:
             yield finding("P018", Level.WARNING, form=form, clusters=clusters, needed=needed)
 
 
+def _planned_power(draft: Draft) -> Iterator[LintFinding]:
+    """Whether the margin can be told from zero, as far as is known before the run; afterwards the run itself tells."""
+    if draft.seen.run:
+        return
+    spread, delta = spread_of(draft.behavior, draft.judging, previewed=draft.seen.spread), draft.judging.delta_nats
+    kind, level = ("planned.P017", Level.WARNING) if spread.known else ("unseen.P017", Level.NOTE)
+    for design in designs(draft.judging, draft.pairs, spread=spread.nats):
+        if design.effect is not None and design.names_needed is not None and design.effect > delta:
+            sentence = say(kind, group=design.group, spread=spread.nats, mde=design.effect, delta=delta)
+            remedy = say(f"remedy.{kind}", names=design.names_needed)
+            yield LintFinding(rule="P017", level=level, sentence=sentence, remedy=remedy)
+
+
 def lint_results(
     plan: Plan,
     decisions: DecisionTable,
@@ -359,4 +376,5 @@ RULES: tuple[Callable[[Draft], Iterator[LintFinding]], ...] = (
     _deployment,
     _shared_cues,
     _traced,
+    _planned_power,
 )

@@ -16,6 +16,8 @@ NAMES = frozenset(
         "log_p_unfavorable",
         "p_favorable",
         "p_unfavorable",
+        "logit_favorable",
+        "logit_unfavorable",
         "coverage",
         "approved",
         "rank",
@@ -24,8 +26,10 @@ NAMES = frozenset(
         "js",
     }
 )
-"""What a formula may use, beside ``p_of_NAME`` and ``log_p_of_NAME`` for the answers of a behavior (domain.metrics)."""
-PREFIXES = ("p_of_", "log_p_of_")
+"""What a formula may use, beside ``p_of_NAME``, ``log_p_of_NAME`` and ``logit_of_NAME`` for the answers of a behavior
+(domain.metrics)."""
+PREFIXES = ("p_of_", "log_p_of_", "logit_of_")
+LOGITS = "logit_"
 DIVERGENCES = frozenset({"kl", "js"})
 """Distances from another prompt's answers: they have a size and no direction."""
 
@@ -46,8 +50,9 @@ class MetricDefinition(Frozen):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100, examples=["log-odds"])
     formula: str = Field(min_length=1, max_length=500, examples=["log(p_favorable) - log(p_unfavorable + 0.01)"])
-    """Arithmetic over d, p, log_p_favorable, log_p_unfavorable, p_favorable, p_unfavorable, coverage, approved, rank,
-    expected_amount, kl, js, and p_of_NAME and log_p_of_NAME of the behavior's answers."""
+    """Arithmetic over d, p, log_p_favorable, log_p_unfavorable, p_favorable, p_unfavorable, logit_favorable,
+    logit_unfavorable, coverage, approved, rank, expected_amount, kl, js, and p_of_NAME, log_p_of_NAME and logit_of_NAME
+    of the behavior's answers."""
     title: str = Field(min_length=1, max_length=200)
     unit: str = Field(min_length=1, max_length=40, examples=["nats"])
     note: str = Field(default="", max_length=2000)
@@ -73,7 +78,8 @@ class MetricDefinition(Frozen):
 
     def answers(self) -> frozenset[str]:
         """The behavior's answers that it asks for by name."""
-        return frozenset(name.partition("p_of_")[2] for name in self.names() if "p_of_" in name)
+        begun = ((name, prefix) for name in self.names() for prefix in PREFIXES if name.startswith(prefix))
+        return frozenset(name.removeprefix(prefix) for name, prefix in begun)
 
     @property
     def is_divergence(self) -> bool:

@@ -181,7 +181,7 @@ def _values(
         assess(contrast, behavior=plan.behavior, judging=judging, metric=metric, unit=units[contrast.key])
         for contrast in found
     ]
-    judged = judge_contrasts(assessments, alpha=judging.alpha)
+    judged = judge_contrasts(assessments, alpha=judging.alpha, others=judging.comparisons_elsewhere)
     forms = [
         form_verdict(form, [one for one in judged if one.assessment.form == form], protocol)
         for form in dict.fromkeys(contrast.form for contrast in found)

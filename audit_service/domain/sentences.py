@@ -195,7 +195,10 @@ CATALOGUE: Final[dict[str, str]] = {
     "remedy.P010": "Add templates or cues: profiles of one cluster do not count as independent.",
     "lint.P011": "The threshold has no source.",
     "remedy.P011": "Say who set it and where (threshold.source).",
-    "lint.P012": "The plan was changed after results of its predecessor were seen: its results are exploratory.",
+    "lint.P012": (
+        "Another plan over this model and behavior was run before this one, so its results could be seen: the results "
+        "of this one are exploratory."
+    ),
     "remedy.P012": "Confirm them with a plan fixed before new data.",
     "lint.P013": "The equivalence margin ({delta:.3g} nats) is wider than the threshold ({threshold:.3g} nats).",
     "remedy.P013": "Choose a margin within the threshold; otherwise a material gap could count as equivalent.",
@@ -212,6 +215,17 @@ CATALOGUE: Final[dict[str, str]] = {
         "is {delta:.3g}."
     ),
     "remedy.P017": "Take at least {clusters} clusters.",
+    "planned.P017": (
+        "If the gaps of clusters vary by {spread:.2g} nats, {group} can only be told from zero at {mde:.3g} nats; the "
+        "margin is {delta:.3g}."
+    ),
+    "remedy.planned.P017": "Take at least {names} names, or more templates, before the run.",
+    "unseen.P017": (
+        "Not evaluated yet: whether the margin can be detected, which takes how much the gaps of clusters vary. If as "
+        "much as the threshold, {spread:.2g} nats, {group} can only be told from zero at {mde:.3g} nats; the margin is "
+        "{delta:.3g}."
+    ),
+    "remedy.unseen.P017": "Declare a pilot (judging.pilot), ask for a preview, or take at least {names} names.",
     "lint.P018": (
         "Only {clusters} clusters are traced in form {form}: no site can be named at this alpha (at least {needed})."
     ),
@@ -237,6 +251,10 @@ CATALOGUE: Final[dict[str, str]] = {
     "power.more": "{group}: for {effect:.2g} {unit} take {names} names.",
     "power.none": "{group}: there are {clusters} independent {by}; below {needed} no gap can be detected.",
     "power.declared": "The clusters' gaps are taken to vary by {spread:.2g} nats (standard deviation): {source}.",
+    "power.previewed": (
+        "The clusters' gaps are taken to vary by {spread:.2g} nats (standard deviation), as they did in the preview of "
+        "these pairs on this model."
+    ),
     "power.assumed": (
         "The clusters' gaps are assumed to vary by {spread:.2g} nats (standard deviation), as much as the threshold: "
         "no pilot is declared (judging.pilot)."

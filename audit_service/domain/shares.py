@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from audit_service.domain.cells import COMPARISON, REFERENCE
 from audit_service.domain.uncertainty import Array, Estimate, fewest_clusters, level
@@ -27,11 +27,11 @@ def share(events: Array, sizes: Array, *, alpha: float, what: str) -> Estimate:
         return Estimate(value, None, None, method, "reason.too_few_clusters")
     pairs = float(sizes.sum())
     size = _effective_pairs(events, sizes, independent=value * (1 - value) / pairs)
-    quantiles = [float(stats.t.ppf(1 - alpha / 2, freedom)) for freedom in (pairs - 1, _effective(sizes) - 1)]
+    quantiles = [float(special.stdtrit(freedom, 1 - alpha / 2)) for freedom in (pairs - 1, _effective(sizes) - 1)]
     size = min(size * (quantiles[0] / quantiles[1]) ** 2, pairs)
     count = value * size
-    low = float(stats.beta.ppf(alpha / 2, count, size - count + 1)) if value > 0 else 0.0
-    high = float(stats.beta.ppf(1 - alpha / 2, count + 1, size - count)) if value < 1 else 1.0
+    low = float(special.betaincinv(count, size - count + 1, alpha / 2)) if value > 0 else 0.0
+    high = float(special.betaincinv(count + 1, size - count, 1 - alpha / 2)) if value < 1 else 1.0
     return Estimate(value, low, high, method)
 
 
@@ -50,7 +50,7 @@ def net_share(lost: Array, gained: Array, sizes: Array, *, alpha: float, what: s
     size = _effective_pairs(lost - gained, sizes, independent=(gross - net**2) / pairs)
     centre = size * net / (size + 2)
     error = math.sqrt(size * gross + 1 - (size * net) ** 2 / (size + 2)) / (size + 2)
-    reach = float(stats.t.ppf(1 - alpha / 2, _effective(sizes) - 1)) * error
+    reach = float(special.stdtrit(_effective(sizes) - 1, 1 - alpha / 2)) * error
     return Estimate(net, max(centre - reach, -1.0), min(centre + reach, 1.0), method)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 Array = NDArray[np.float64]
 Sums = Mapping[str, Array]
@@ -145,7 +145,7 @@ class Resampled:
             return Estimate(value, None, None, method, issue)
         clusters = self.clusters
         error = math.sqrt((clusters - 1) / clusters * float(np.square(left_out - left_out.mean()).sum()))
-        reach = float(stats.t.ppf(1 - alpha / 2, self.effective - 1)) * error
+        reach = float(special.stdtrit(self.effective - 1, 1 - alpha / 2)) * error
         return Estimate(value, value - reach, value + reach, method)
 
     def _leaving_out(self, statistic: Statistic, alpha: float) -> tuple[float | None, Array, str | None]:
@@ -213,8 +213,8 @@ def expanded_alpha(alpha: float, clusters: float) -> float:
     The bootstrap's spread is sqrt((G - 1) / G) of the standard error, and its quantiles are nearly normal rather
     than t: both make it too narrow by themselves.
     """
-    quantile = stats.t.ppf(1 - alpha / 2, clusters - 1) * math.sqrt(clusters / (clusters - 1))
-    return float(2 * stats.norm.sf(quantile))
+    quantile = special.stdtrit(clusters - 1, 1 - alpha / 2) * math.sqrt(clusters / (clusters - 1))
+    return float(2 * special.ndtr(-quantile))
 
 
 def intervals(draws: Array, observed: Array, left_out: Array, *, clusters: float, alpha: float) -> Bounds:
@@ -238,13 +238,13 @@ def bca_levels(draws: Array, observed: Array, left_out: Array, tails: Array) -> 
     """[tail, 1] nominal levels → [tail, column] levels corrected for bias and acceleration (Efron 1987)."""
     resamples = len(draws)
     below = ((draws < observed).sum(axis=0) + (draws <= observed).sum(axis=0)) / (2 * resamples)
-    bias = stats.norm.ppf(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
+    bias = special.ndtri(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples))
     deviation = left_out.mean(axis=0) - left_out
     spread = np.square(deviation).sum(axis=0)
     skew = np.power(deviation, 3).sum(axis=0)
     acceleration = np.divide(skew, 6 * spread**1.5, out=np.zeros_like(spread), where=spread**1.5 > 0)
-    shifted = bias + stats.norm.ppf(tails)
-    return np.asarray(stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+    shifted = bias + special.ndtri(tails)
+    return np.asarray(special.ndtr(bias + shifted / (1 - acceleration * shifted)))
 
 
 def _quantiles(ordered: Array, levels: Array) -> Array:
@@ -301,16 +301,23 @@ def most_cautious(tests: Sequence[FlipTest]) -> FlipTest:
 def _signs(rows: slice, clusters: int, *, rng: np.random.Generator | None) -> Array:
     """[row, cluster] of -1 and 1: the patterns numbered by ``rows`` (the last sign is always 1), or random ones."""
     if rng is None:
-        bits = np.arange(rows.start, rows.stop)[:, None] >> np.arange(clusters) & 1
+        signs = (np.arange(rows.start, rows.stop)[:, None] >> np.arange(clusters) & 1).astype(np.float64)
     else:
-        bits = rng.integers(2, size=(rows.stop - rows.start, clusters), dtype=np.int8)
-    return np.asarray(1.0 - 2.0 * bits)
+        drawn = rng.integers(256, size=(rows.stop - rows.start, -(-clusters // 8)), dtype=np.uint8)
+        signs = np.unpackbits(drawn, axis=1, count=clusters).astype(np.float64)
+    signs *= -2
+    signs += 1
+    return signs
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment: the family-wise error rate over all of them is kept."""
+def holm(p_values: Sequence[float], *, others: int = 0) -> list[float]:
+    """Holm's step-down adjustment: the family-wise error rate over all of them is kept.
+
+    ``others`` more tests belong to the family whose p values are not known here. They are taken to be larger than all
+    of these, which gives each of these its largest factor: no adjusted value is below Holm's over the whole family.
+    """
     order = np.argsort(p_values, kind="stable")
-    factors = np.arange(len(p_values), 0, -1)
+    factors = np.arange(len(p_values), 0, -1) + others
     climbing = np.maximum.accumulate(np.asarray(p_values, np.float64)[order] * factors)
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.minimum(climbing, 1)

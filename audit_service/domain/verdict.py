@@ -74,10 +74,10 @@ class Judged(NamedTuple):
         return OUTCOMES.get(self.reasons[0].id, Disparity.INCONCLUSIVE)
 
 
-def judge_contrasts(assessments: Sequence[Assessment], *, alpha: float) -> tuple[Judged, ...]:
-    """The family is everything given: all attributes, groups and forms of the run."""
-    gaps = _holm([assessment.p_value for assessment in assessments])
-    flips = _holm([assessment.flips_p for assessment in assessments])
+def judge_contrasts(assessments: Sequence[Assessment], *, alpha: float, others: int = 0) -> tuple[Judged, ...]:
+    """The family is everything given, all attributes, groups and forms of the run, and ``others`` elsewhere."""
+    gaps = _holm([assessment.p_value for assessment in assessments], others)
+    flips = _holm([assessment.flips_p for assessment in assessments], others)
     judged = []
     for assessment, p, net in zip(assessments, gaps, flips, strict=True):
         value, reason = contrast_verdict(assessment, p_holm=p, flips_p_holm=net, alpha=alpha)
@@ -108,9 +108,9 @@ def confirmed(by_cluster: Judged, by_cues: Judged) -> Judged:
     return by_cluster._replace(value=by_cues.value, reasons=(*by_cues.reasons, why), deciding=by_cues.assessment)
 
 
-def _holm(p_values: Sequence[float | None]) -> list[float | None]:
+def _holm(p_values: Sequence[float | None], others: int) -> list[float | None]:
     """Untested contrasts stay None and take no part in the family."""
-    adjusted = iter(holm([p for p in p_values if p is not None]))
+    adjusted = iter(holm([p for p in p_values if p is not None], others=others))
     return [None if p is None else next(adjusted) for p in p_values]
 
 

@@ -224,3 +224,37 @@ def test_the_same_terms_on_a_new_model_are_a_revalidation_and_not_exploratory(
 def test_a_part_that_is_not_there_is_404(api: TestClient, audit: Audit) -> None:
     missing = {"pair_set_id": "01936f5e-7c1a-7a3e-8f00-0242ac120002"}
     assert api.post("/v1/plans", json=parts(audit) | missing).status_code == 404
+
+
+class TestRivals:
+    """Plans of other terms over one model and behavior, made before any was run."""
+
+    def test_only_the_one_that_is_run_first_is_as_it_was_before_results(self, api: TestClient, audit: Audit) -> None:
+        first, rival = audit.plan(), audit.plan(alpha=0.01)
+        assert (first["exploratory"], rival["exploratory"]) == (False, False)
+        assert api.post("/v1/runs", json={"plan_id": first["id"]}).status_code == 201
+        refused = api.post("/v1/runs", json={"plan_id": rival["id"]})
+        assert refused.status_code == 409
+        assert first["id"] in refused.json()["detail"]
+        assert "Make the plan again" in refused.json()["remedy"]
+
+    def test_made_again_it_is_exploratory_names_the_other_and_can_be_run(self, api: TestClient, audit: Audit) -> None:
+        first, rival = audit.plan(), audit.plan(alpha=0.01)
+        api.post("/v1/runs", json={"plan_id": first["id"]})
+        again = audit.plan(alpha=0.01)
+        assert again["id"] != rival["id"]
+        assert (again["exploratory"], again["predecessor"]) == (True, first["digest"])
+        assert "P012" in {finding["rule"] for finding in again["protocol"]}
+        assert api.post("/v1/runs", json={"plan_id": again["id"]}).status_code == 201
+        assert audit.plan(alpha=0.01) == again
+        assert audit.plan() == first
+        assert api.post("/v1/runs", json={"plan_id": first["id"]}).status_code == 201
+
+    def test_a_run_that_was_cancelled_before_it_began_showed_nothing(
+        self, api: TestClient, audit: Audit, database: Database
+    ) -> None:
+        rival, run = audit.plan(alpha=0.01), audit.run()
+        with database.writing() as session:
+            lifecycle.move(session, run["id"], RunState.CANCELLED, by="test")
+        assert audit.plan(alpha=0.01) == rival
+        assert api.post("/v1/runs", json={"plan_id": rival["id"]}).status_code == 201

@@ -1,11 +1,15 @@
 import time
 import uuid
 
+import pytest
 from sqlalchemy.dialects.postgresql import dialect
 
 from audit_service.db.base import Value, new_id
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.manifest import digest
+from audit_service.domain.plan import Plan
+from audit_service.errors import WrittenOtherwise
+from tests.domain.made import audit
 from tests.examples import loan_denial
 
 
@@ -33,3 +37,14 @@ def test_a_value_comes_back_from_its_column_with_its_digest() -> None:
     assert digest(read) == digest(behavior)
     assert column.process_bind_param(None, dialect()) is None
     assert column.process_result_value(None, dialect()) is None
+
+
+def test_a_plan_that_another_version_wrote_is_refused_with_what_it_does_not_know() -> None:
+    made, _ = audit()
+    column = Value(Plan)
+    stored = column.process_bind_param(made, dialect())
+    stored["judging"]["robustness"]["readings"] = ["log_odds", "probability"]
+    with pytest.raises(WrittenOtherwise, match="A stored plan was written by another version") as caught:
+        column.process_result_value(stored, dialect())
+    assert caught.value.details == ["judging/robustness/readings: Extra inputs are not permitted"]
+    assert "make it again with this version" in caught.value.remedy

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from audit_service.domain.approvals import Acceptance, AcceptanceKind, Approval, Decision, Record
-from audit_service.domain.comparison import Currency
+from audit_service.domain.comparison import Currency, Deployment
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -44,14 +44,18 @@ def test_an_acceptance_ends_with_its_last_moment() -> None:
     assert not accepted.expired(NOON - timedelta(seconds=1))
 
 
+def in_use(digest: str) -> Deployment:
+    return Deployment(place="cards", version="1", digest=digest, since=NOON, person="user:operator", at=NOON)
+
+
 @pytest.mark.parametrize(
     ("currency", "holds"),
     [
         (Currency(), None),
         (Currency(due=NOON + timedelta(days=1)), True),
         (Currency(due=NOON), False),
-        (Currency(deployed_digest="a"), True),
-        (Currency(due=NOON + timedelta(days=1), deployed_digest="b"), False),
+        (Currency(deployments=(in_use("a"),)), True),
+        (Currency(due=NOON + timedelta(days=1), deployments=(in_use("b"),)), False),
     ],
 )
 def test_what_is_known_decides_whether_a_report_is_current(currency: Currency, holds: bool | None) -> None:

@@ -12,7 +12,7 @@ from audit_service.domain.cells import RESOLUTION, EffectTable
 from audit_service.domain.effect_rows import named_sites
 from audit_service.domain.effects import site_effects
 from audit_service.domain.metrics import LOG_ODDS, answers, expected_value, jensen_shannon, kl, metric_of, values
-from audit_service.domain.plan import Direction
+from audit_service.domain.plan import Direction, Plan
 from audit_service.domain.readings import BUILT_IN, NAMES, MetricDefinition, Tolerance
 from audit_service.domain.traced import measured_part
 from tests.domain.made import METRICS, audit, behavior, decisions, effects, noisy
@@ -67,7 +67,7 @@ def test_divergences_at_the_decision_are_those_of_the_reference_prompt_from_the_
 
 def test_every_name_of_a_formula_is_a_measured_value() -> None:
     known = values(TABLE, cut=0.0, amounts={})
-    assert set(known) == NAMES - {"rank", "expected_amount"}
+    assert set(known) == NAMES - {"rank", "expected_amount", "logit_favorable", "logit_unfavorable"}
     np.testing.assert_allclose(known["p_favorable"] + known["p_unfavorable"], known["coverage"], rtol=1e-6)
 
 
@@ -194,3 +194,29 @@ def test_the_expected_amount_is_weighted_by_relative_probability() -> None:
     log_p = np.log(np.array([[0.1, 0.3], [0.2, 0.2]]))
     np.testing.assert_allclose(expected_value(log_p, np.array([5.0, 9.0])), [8.0, 7.0])
     np.testing.assert_allclose(expected_value(log_p - 2000, np.array([5.0, 9.0])), [8.0, 7.0])
+
+
+def test_logits_are_the_log_probabilities_before_they_are_normalised() -> None:
+    logits = RNG.normal(size=(len(PAIRS.pairs), 2, 5))
+    total = np.logaddexp.reduce(logits, axis=2)
+    table = replace(
+        TABLE,
+        d=logits[..., 0] - logits[..., 1],
+        log_p_favorable=logits[..., 0] - total,
+        log_p_unfavorable=logits[..., 1] - total,
+        readouts={"log_total": total, "log_p_of_low": logits[..., 2] - total},
+    )
+    metric = metric_of(custom("logit_favorable - 2 * logit_unfavorable + logit_of_low"), behavior())
+    expected = logits[..., 0] - 2 * logits[..., 1] + logits[..., 2]
+    np.testing.assert_allclose(metric.value(table), expected, atol=1e-12)
+    assert metric.definition.answers() == {"low"}
+    assert metric.margins(table, threshold=0.2, delta=0.1) is None
+    assert not metric_of(custom("logit_favorable"), behavior()).knows(TABLE)
+
+
+def test_only_a_plan_that_asks_for_logits_reads_them() -> None:
+    made, _ = audit()
+    assert not made.reads_logits
+    content = {name: getattr(made, name) for name in Plan.model_fields}
+    asking = Plan(**content | {"metrics": (custom("logit_favorable"),)})
+    assert asking.reads_logits

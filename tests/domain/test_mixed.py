@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,13 +35,18 @@ def made(*, names: int = 24, gap: float = 0.3, seed: int = 0) -> DecisionTable:
 
 
 def covariance(prompts: Prompts, spreads: dict[str, float]) -> Array:
-    """Variances of the model as one matrix: prompts share a name, a template, or a template and the attribute."""
+    """Variances of the model as one matrix: prompts share a name, a template, or a template and the attribute.
+
+    ``correlation`` among the spreads is that of a template's intercept and slope.
+    """
     same_template = prompts.template[:, None] == prompts.template
     both = np.outer(prompts.comparison, prompts.comparison)
+    either = prompts.comparison[:, None] + prompts.comparison
     return (
         spreads["name"] ** 2 * (prompts.name[:, None] == prompts.name)
         + spreads["template"] ** 2 * same_template
         + spreads["slope"] ** 2 * same_template * both
+        + spreads["correlation"] * spreads["template"] * spreads["slope"] * same_template * either
         + spreads["residual"] ** 2 * np.eye(len(prompts.d))
     )
 
@@ -62,19 +69,25 @@ def test_each_prompt_stands_once_although_it_is_in_several_pairs() -> None:
     assert prompts.comparison.mean() == 0.5
 
 
+def found(table: DecisionTable) -> dict[str, float]:
+    model = mixed_model(table, alpha=0.05)
+    return model.spreads | {"correlation": model.correlation or 0.0}
+
+
 def test_the_gap_is_the_generalised_least_squares_estimate_under_the_variances_found() -> None:
     prompts, model = Prompts.of(made()), mixed_model(made(), alpha=0.05)
-    _, fixed, errors = restricted_likelihood(prompts, model.spreads)
+    _, fixed, errors = restricted_likelihood(prompts, found(made()))
     assert model.gap.value == pytest.approx(-fixed[1], abs=1e-4)
     assert (model.gap.high - model.gap.low) / 2 == pytest.approx(1.959964 * errors[1], abs=2e-4)
 
 
-def test_no_other_variances_are_more_likely() -> None:
-    prompts, model = Prompts.of(made()), mixed_model(made(), alpha=0.05)
-    best, _, _ = restricted_likelihood(prompts, model.spreads)
-    for part, spread in model.spreads.items():
+def test_no_other_variances_and_no_other_correlation_are_more_likely() -> None:
+    prompts, spreads = Prompts.of(made()), found(made())
+    best, _, _ = restricted_likelihood(prompts, spreads)
+    for part, spread in spreads.items():
         for factor in (0.8, 0.95, 1.05, 1.25):
-            other, _, _ = restricted_likelihood(prompts, model.spreads | {part: spread * factor})
+            moved = np.clip(spread * factor, -1, 1) if part == "correlation" else spread * factor
+            other, _, _ = restricted_likelihood(prompts, spreads | {part: float(moved)})
             assert other <= best + 1e-3
 
 
@@ -90,9 +103,9 @@ def test_a_fit_on_which_optimisers_disagree_has_no_numbers(monkeypatch: pytest.M
 
     def drifting(prompts: Prompts, optimiser: str) -> mixed.Fit | None:
         fit = honest(prompts, optimiser)
-        if fit is None or optimiser == "nm":
+        if fit is None or optimiser == "Nelder-Mead":
             return fit
-        return mixed.Fit(fit.gap + fit.error, fit.error, fit.likelihood, fit.spreads)
+        return replace(fit, gap=fit.gap + fit.error)
 
     monkeypatch.setattr(mixed, "_fit", drifting)
     model = mixed_model(made(), alpha=0.05)

@@ -143,3 +143,12 @@ def test_sites_that_need_equal_positions_are_refused_with_the_way_out(kind: Site
 def test_a_mean_by_position_is_refused_with_the_way_out() -> None:
     with pytest.raises(InvalidInput, match="positional_mean needs prompts of one length"):
         plan(corruptions=(Corruption.PAIR, Corruption.POSITIONAL_MEAN))
+
+
+def test_what_a_plan_does_not_use_leaves_the_digest_that_it_was_stored_under() -> None:
+    """Terms that were added after plans had been stored."""
+    content = plan().model_dump(mode="json")
+    assert "comparisons_elsewhere" not in content["judging"]
+    counted = plan().model_copy(update={"judging": Judging(delta_nats=0.1, comparisons_elsewhere=2)})
+    assert counted.model_dump(mode="json")["judging"]["comparisons_elsewhere"] == 2
+    assert Judging.model_validate_json(counted.judging.model_dump_json()).comparisons_elsewhere == 2

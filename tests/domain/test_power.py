@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from audit_service.domain.plan import Pilot
-from audit_service.domain.power import detectable, in_words, required_clusters
+from audit_service.domain.power import detectable, in_words, required_clusters, spread_of
 from audit_service.domain.sentences import english
 from audit_service.domain.uncertainty import fewest_clusters
 from tests.domain.made import audit
@@ -102,3 +102,26 @@ def test_more_forms_and_groups_take_a_larger_gap_for_alpha_is_shared_among_them(
         assert achieved(one.values["effect"], 0.3, 36, 0.05 / 4) == pytest.approx(0.8, abs=1e-4)
     needed = required_clusters(0.3, effect=0.05, alpha=0.05 / 4)
     assert [one.values["names"] for one in said if one.id == "power.more"] == [2 * needed] * 2
+
+
+def test_comparisons_of_other_behaviors_share_alpha_too() -> None:
+    plan, pairs = audit(names=36)
+    pilot = Pilot(spread_nats=0.3, source="pilot")
+    judging = plan.judging.model_copy(update={"pilot": pilot, "comparisons_elsewhere": 3})
+    [now] = [one for one in in_words(plan.behavior, judging, pairs.pairs) if one.id == "power.now"]
+    assert now.values["comparisons"] == 4
+    assert achieved(now.values["effect"], 0.3, 36, 0.05 / 4) == pytest.approx(0.8, abs=1e-4)
+
+
+def test_a_declared_pilot_counts_before_a_preview_and_a_preview_before_an_assumption() -> None:
+    plan, _ = audit()
+    declared = plan.judging.model_copy(update={"pilot": Pilot(spread_nats=0.3, source="pilot")})
+    found = [
+        spread_of(plan.behavior, judging, previewed=previewed)
+        for judging, previewed in ((declared, 0.4), (plan.judging, 0.4), (plan.judging, None))
+    ]
+    assert [(one.nats, one.source.id, one.known) for one in found] == [
+        (0.3, "power.declared", True),
+        (0.4, "power.previewed", True),
+        (0.2, "power.assumed", False),
+    ]

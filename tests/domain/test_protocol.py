@@ -7,8 +7,9 @@ from audit_service.domain.behaviors import Behavior, Threshold
 from audit_service.domain.generation import generate
 from audit_service.domain.judgement import judge
 from audit_service.domain.pairs import Pair, PairKind
-from audit_service.domain.plan import Corruption, Direction, Judging, Mapping
-from audit_service.domain.preview import FormPreview, Preview
+from audit_service.domain.plan import Corruption, Direction, Judging, Mapping, Pilot
+from audit_service.domain.power import detectable, required_clusters
+from audit_service.domain.preview import FormPreview, Preview, gap_spread
 from audit_service.domain.protocol import Seen, lint, lint_plan
 from audit_service.domain.results import Level, LintFinding
 from audit_service.domain.sentences import english
@@ -165,3 +166,45 @@ def test_a_total_effect_without_an_interval_is_not_evaluated_and_not_taken_for_s
     assert [sentence.partition(":")[0] for sentence in found] == ["Form raw, denoise", "Form raw, noise"]
     assert all("not evaluated" in sentence for sentence in found)
     assert set(found.values()) == {Level.NOTE}
+
+
+@pytest.mark.parametrize(
+    ("options", "level", "begins"),
+    [
+        (
+            {"judging": JUDGING.model_copy(update={"pilot": Pilot(spread_nats=0.4, source="pilot")})},
+            Level.WARNING,
+            "If",
+        ),
+        ({"seen": Seen(spread=0.4)}, Level.WARNING, "If the gaps of clusters vary by 0.4 nats"),
+        ({}, Level.NOTE, "Not evaluated yet: whether the margin"),
+    ],
+)
+def test_a_design_that_cannot_show_the_margin_is_told_before_the_run(options: dict, level: Level, begins: str) -> None:
+    found = linted(behavior(names=24), **options)["P017"]
+    spread = 0.2 if level is Level.NOTE else 0.4
+    assert found.level is level
+    assert english(found.sentence).startswith(begins)
+    assert found.sentence.values["mde"] == pytest.approx(detectable(spread, clusters=24))
+    assert found.remedy.values["names"] == 2 * required_clusters(spread, effect=0.1)
+
+
+def test_a_design_that_can_show_the_margin_is_not_told() -> None:
+    assert "P017" not in linted(behavior(names=36), seen=Seen(spread=0.1))
+
+
+def test_after_the_run_the_variation_seen_tells_and_nothing_that_was_assumed() -> None:
+    assert "P017" not in linted(seen=Seen(run=True))
+
+
+def test_a_preview_tells_how_much_clusters_vary_but_not_by_how_much_they_differ() -> None:
+    _, pairs = audit()
+    table = decisions(pairs.pairs, noisy(0.3))
+    contrast = [row for row, pair in enumerate(pairs.pairs) if pair.kind is PairKind.CONTRAST]
+    gaps = (table.d[:, 0] - table.d[:, 1]).astype(float)
+    clusters = {pairs.pairs[row].cluster for row in contrast}
+    means = [np.mean([gaps[row] for row in contrast if pairs.pairs[row].cluster == name]) for name in clusters]
+    assert gap_spread(pairs.pairs, table.d) == pytest.approx(np.std(means, ddof=1))
+    moved = table.d + np.array([[5, 0]], dtype=np.float32)
+    assert gap_spread(pairs.pairs, moved) == pytest.approx(np.std(means, ddof=1), abs=1e-5)
+    assert gap_spread(pairs.pairs[:4], table.d[:4]) is None

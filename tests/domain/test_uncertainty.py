@@ -250,3 +250,11 @@ def test_benjamini_hochberg_is_that_of_statsmodels() -> None:
     p_values = np.random.default_rng(0).uniform(0, 0.2, 9)
     np.testing.assert_allclose(benjamini_hochberg(p_values), multipletests(p_values, method="fdr_bh")[1])
     assert len(benjamini_hochberg(np.zeros(0))) == 0
+
+
+def test_tests_of_other_behaviors_count_in_the_family_as_if_they_came_last() -> None:
+    p_values, elsewhere = [0.004, 0.03, 0.012], [0.2, 0.011, 0.9]
+    whole = multipletests([*p_values, *elsewhere], method="holm")[1][:3]
+    ours = holm(p_values, others=3)
+    np.testing.assert_allclose(ours, multipletests([*p_values, 1, 1, 1], method="holm")[1][:3])
+    assert (np.array(ours) >= whole - 1e-12).all()

@@ -6,7 +6,7 @@ import pytest
 
 from audit_service.domain.behaviors import Answer
 from audit_service.domain.plan import Corruption, Direction, Plan
-from audit_service.domain.readings import BUILT_IN
+from audit_service.domain.readings import BUILT_IN, MetricDefinition
 from audit_service.domain.results import Judgement, Result, VerdictValue
 from audit_service.domain.sites import SiteKind
 from tests.planted import CONJOINT, ONE_HEAD, REDUNDANT, Rule
@@ -115,7 +115,8 @@ def test_other_corruptions_and_windows_find_the_planted_head_too(tmp_path: Path)
 
 def test_every_metric_is_read_in_the_same_runs(tmp_path: Path) -> None:
     made, pairs, network = planted(tmp_path, ONE_HEAD, kinds=(SiteKind.Z,), pairs_per_form=12)
-    wanted = tuple(metric for metric in BUILT_IN if metric.name != "expected-amount")
+    logits = MetricDefinition(name="logits", formula="logit_favorable - logit_unfavorable", title="Logits", unit="nats")
+    wanted = (*(metric for metric in BUILT_IN if metric.name != "expected-amount"), logits)
     whole = changed(made, metrics=wanted, tracing=made.tracing.model_copy(update={"all_readouts": True}))
     found = rows(judged(whole, pairs, network))
     for direction in Direction:
@@ -125,6 +126,12 @@ def test_every_metric_is_read_in_the_same_runs(tmp_path: Path) -> None:
             assert found[f"{key}.z.L1.2.all"].value != 0
         # Patching the head makes the run say what its donor says.
         assert found[f"raw.{direction}.metric.kl.z.L1.2.all"].value < 0
+        # The difference of two logits is the log-odds, in the patched runs too.
+        effect = found[f"raw.{direction}.z.L1.2.all"].value
+        assert found[f"raw.{direction}.metric.logits.z.L1.2.all"].value == pytest.approx(effect, abs=1e-5)
+    assert found["raw.race.black.metric.logits"].value == pytest.approx(
+        found["raw.race.black.gap_nats"].value, abs=1e-5
+    )
     assert found["raw.race.black.metric.rank"].value is not None
     assert found["raw.race.black.metric.kl"].value > found["raw.placebo.metric.kl"].value
 

@@ -35,6 +35,8 @@ class Decisions:
     log_p_unfavorable: NDArray[np.float32]
     rank: NDArray[np.float32]
     """Place of the likeliest favorable label's first token among all tokens."""
+    log_total: NDArray[np.float32]
+    """logsumexp of all logits."""
 
 
 class _Continuation(NamedTuple):

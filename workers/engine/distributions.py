@@ -35,6 +35,8 @@ class Readouts:
     """[run] Jensen-Shannon divergence of the two in nats, symmetric and at most log 2."""
     rank: NDArray[np.float32]
     """[run] place of the likeliest favorable label's first token among all tokens; 1 is the likeliest token of all."""
+    log_total: NDArray[np.float32]
+    """[run] logsumexp of all logits: a log-probability plus this is a logit."""
 
     @classmethod
     def of(cls, rows: NDArray[np.float32]) -> "Readouts":
@@ -79,6 +81,7 @@ def _columns(
     middle = torch.logaddexp(others, own) - log(2)
     yield (divergence(others, middle) + divergence(own, middle)) / 2
     yield decision.rank
+    yield decision.log_total
 
 
 def divergence(of: Float[Tensor, "#run token"], by: Float[Tensor, "#run token"]) -> Float[Tensor, " _"]:

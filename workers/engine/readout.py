@@ -27,6 +27,8 @@ class Decision(NamedTuple):
     log_p_unfavorable: Float[Tensor, " run"]
     rank: Float[Tensor, " run"]
     """Place of the likeliest favorable label's first token among all tokens; 1 is the likeliest token of all."""
+    log_total: Float[Tensor, " run"]
+    """logsumexp of all logits: a log-probability plus this is a logit."""
 
 
 def decision_logits(
@@ -98,7 +100,9 @@ def decision_of(
     favorable, unfavorable, total = whole[:, :split].logsumexp(1), whole[:, split:].logsumexp(1), rows.logsumexp(1)
     best = rows[:, list(labels.firsts[:split])].amax(1, keepdim=True)
     rank = 1 + (rows > best).sum(1).float()
-    return Decision(_finite(favorable - unfavorable), _finite(favorable - total), _finite(unfavorable - total), rank)
+    return Decision(
+        _finite(favorable - unfavorable), _finite(favorable - total), _finite(unfavorable - total), rank, total
+    )
 
 
 def _further(subject: Subject, hidden: Float[Tensor, "run tail width"], labels: LabelTokens) -> Tensor:

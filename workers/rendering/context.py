@@ -287,7 +287,15 @@ def fact_list(caption: str, rows: Sequence[tuple[str, Cell]]) -> FactList:
     return FactList(caption=caption, rows=tuple(rows), together=_room(texts) + LINE * len(rows) < SHORT)
 
 
-_WIDTHS = {"interval": "17%", "tost_interval": "20%", "clusters": "5%", "p": "9%", "layer": "8%", "head": "8%"}
+_WIDTHS = {
+    "interval": "17%",
+    "katz": "17%",
+    "tost_interval": "20%",
+    "clusters": "5%",
+    "p": "9%",
+    "layer": "8%",
+    "head": "8%",
+}
 """Columns whose content is wider or narrower than an equal share of the page."""
 
 

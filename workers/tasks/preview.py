@@ -12,7 +12,7 @@ from audit_service.domain.behaviors import Behavior
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairs import Pair
-from audit_service.domain.preview import FormPreview, PairPreview, Preview, SegmentTokens, sample
+from audit_service.domain.preview import FormPreview, PairPreview, Preview, SegmentTokens, gap_spread, sample
 from audit_service.domain.protocol import saturated
 from audit_service.errors import AuditError
 from audit_service.pairsets import repository as pairsets
@@ -45,7 +45,7 @@ def preview_pairs(subject: Subject, behavior: Behavior, pairs: tuple[Pair, ...])
     for form, members in sample(pairs, per_form=PAIRS_PER_FORM).items():
         seen = _decided(subject, members, labels)
         examples += seen[:EXAMPLES_PER_FORM]
-        forms.append(_form(form, seen, min_coverage=behavior.min_coverage))
+        forms.append(_form(form, members, seen, min_coverage=behavior.min_coverage))
     tokens = {"favorable": labels.favorable, "unfavorable": labels.unfavorable}
     return Preview(label_tokens=tokens, forms=tuple(forms), examples=tuple(examples))
 
@@ -74,7 +74,8 @@ def _segments(tokenizer: PreTrainedTokenizerBase, pair: EncodedPair) -> tuple[Se
     return tuple(SegmentTokens(segment=name, reference=sides[0][name], comparison=sides[1][name]) for name in sides[0])
 
 
-def _form(form: str, seen: Sequence[PairPreview], *, min_coverage: float) -> FormPreview:
+def _form(form: str, pairs: Sequence[Pair], seen: Sequence[PairPreview], *, min_coverage: float) -> FormPreview:
+    d = np.array([pair.d for pair in seen])
     coverage = np.array([pair.coverage for pair in seen])
     unequal = [any(len(part.reference) != len(part.comparison) for part in pair.segments) for pair in seen]
     return FormPreview(
@@ -84,7 +85,8 @@ def _form(form: str, seen: Sequence[PairPreview], *, min_coverage: float) -> For
         coverage_mean=float(coverage.mean()),
         coverage_min=float(coverage.min()),
         below_min_coverage=float((coverage < min_coverage).mean()),
-        saturated=saturated(np.array([pair.d for pair in seen])),
+        saturated=saturated(d),
+        gap_spread=gap_spread(pairs, d),
     )
 
 

@@ -11,14 +11,12 @@ from audit_service.domain.results import LintFinding, Sentence
 
 class PlanRow(Identified, Owned, Base):
     __tablename__ = "plans"
-    __table_args__ = (
-        UniqueConstraint("organisation_id", "digest"),
-        UniqueConstraint("organisation_id", "terms_digest"),
-    )
+    __table_args__ = (UniqueConstraint("organisation_id", "digest"),)
 
     digest: Mapped[str] = mapped_column(Text)
-    terms_digest: Mapped[str] = mapped_column(Text)
-    """Digest of the plan without its history: the same terms are the same plan, whenever they are sent."""
+    terms_digest: Mapped[str] = mapped_column(Text, index=True)
+    """Digest of the plan without its history: the same terms are the same plan, whenever they are sent, unless another
+    plan was run in between."""
     content: Mapped[Plan] = mapped_column(Value(Plan))
     cost: Mapped[Cost] = mapped_column(Value(Cost))
     protocol: Mapped[tuple[LintFinding, ...]] = mapped_column(Value(tuple[LintFinding, ...]))
@@ -27,7 +25,7 @@ class PlanRow(Identified, Owned, Base):
     """What the design can detect, as far as it was known when the plan was fixed."""
     exploratory: Mapped[bool] = mapped_column(Boolean)
     predecessor: Mapped[str | None] = mapped_column(Text)
-    """Digest of the plan whose results were seen before this one was made."""
+    """Digest of the plan over this model and behavior that was run before this one."""
     model_version_id: Mapped[str] = mapped_column(Id, ForeignKey("model_versions.id"))
     behavior_version_id: Mapped[str] = mapped_column(Id, ForeignKey("behavior_versions.id"))
     pair_set_id: Mapped[str] = mapped_column(Id, ForeignKey("pair_sets.id"))

@@ -44,7 +44,7 @@ def _expected(rows: np.ndarray, donor: np.ndarray) -> tuple[float, ...]:
     middle = (p + q) / 2
     rank = int(np.flatnonzero(np.isin(np.argsort(-rows), LABELS.favorable))[0]) + 1
     js = (rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / 2
-    return favorable - unfavorable, favorable, unfavorable, rel_entr(p, q).sum(), js, rank
+    return favorable - unfavorable, favorable, unfavorable, rel_entr(p, q).sum(), js, rank, logsumexp(rows)
 
 
 def _table(found: Readouts) -> np.ndarray:

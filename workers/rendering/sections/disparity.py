@@ -23,7 +23,7 @@ def disparity(context: Context) -> Section:
     flips = _flip_chart(context)
     blocks += [heading(t("disparity.flips"), "disparity-flips")]
     blocks += [flips] if flips else []
-    blocks += [_flips(context), _placebo(context)]
+    blocks += [_flips(context), _net(context), _placebo(context)]
     strata = _strata(context)
     if strata:
         blocks += [heading(t("disparity.strata"), "disparity-strata"), strata]
@@ -95,11 +95,10 @@ def _sensitivity(context: Context) -> Block:
             book.interval(f"{c.key}.gap_nats_by_cues"),
             book.units(f"{c.key}.gap_nats_by_cues"),
             book.number(f"{c.key}.gap_abs_nats"),
-            book.number(f"{c.key}.flips_p_holm"),
         ]
         for c in context.contrasts
     ]
-    columns = _columns(context, ("gap_by_cues", "interval", "cue_pairs", "gap_abs", "flips_holm"))
+    columns = _columns(context, ("gap_by_cues", "interval", "cue_pairs", "gap_abs"))
     return table(context.t("disparity.sensitivity.table"), columns, rows, note=context.t("disparity.sensitivity.note"))
 
 
@@ -127,7 +126,7 @@ _OUTCOMES = {
 
 def _rates(context: Context) -> Block:
     book = context.book
-    labels = ("pairs", "unmeasured", "rate_reference", "rate_comparison", "rate_ratio", "interval")
+    labels = ("pairs", "unmeasured", "rate_reference", "rate_comparison", "rate_ratio", "interval", "katz")
     rows = [
         [
             *_scope(c),
@@ -137,6 +136,7 @@ def _rates(context: Context) -> Block:
             book.number(f"{c.key}.rate_comparison"),
             book.number(f"{c.key}.rate_ratio"),
             book.interval(f"{c.key}.rate_ratio"),
+            _with_ref(book.interval(f"{c.key}.rate_ratio_independent"), book.ref(f"{c.key}.rate_ratio_independent")),
         ]
         for c in context.contrasts
     ]
@@ -162,6 +162,23 @@ def _flips(context: Context) -> Block:
     ]
     columns = _columns(context, labels)
     return table(context.t("disparity.flips.table"), columns, rows, note=context.t("disparity.flips.note"))
+
+
+def _net(context: Context) -> Block:
+    """To which side decisions flip."""
+    book = context.book
+    rows = [
+        [
+            *_scope(c),
+            book.number(f"{c.key}.flips_net"),
+            book.interval(f"{c.key}.flips_net"),
+            book.p(f"{c.key}.flips_net"),
+            book.number(f"{c.key}.flips_p_holm"),
+        ]
+        for c in context.contrasts
+    ]
+    columns = _columns(context, ("flips_net", "interval", "p", "flips_holm"))
+    return table(context.t("disparity.net.table"), columns, rows, note=context.t("disparity.net.note"))
 
 
 def _placebo(context: Context) -> Block:
@@ -260,7 +277,7 @@ def _measure(context: Context, metric: MetricDefinition) -> str:
 def _mixed(context: Context) -> Block | None:
     """The mixed model, where the run has it."""
     book, t = context.book, context.t
-    names = ("mixed_gap_nats", "mixed_sd_template", "mixed_sd_slope", "mixed_sd_name", "mixed_sd_residual")
+    names = ("sd_template", "sd_slope", "correlation", "sd_name", "sd_residual")
     shown = [c for c in context.contrasts if f"{c.key}.mixed_gap_nats" in book]
     if not shown:
         return None
@@ -269,9 +286,9 @@ def _mixed(context: Context) -> Block | None:
             *_scope(c),
             book.number(f"{c.key}.mixed_gap_nats"),
             book.interval(f"{c.key}.mixed_gap_nats"),
-            *(book.number(f"{c.key}.{name}") for name in names[1:]),
+            *(book.number(f"{c.key}.mixed_{name}") for name in names),
         ]
         for c in shown
     ]
-    labels = ("gap_nats", "interval", "sd_template", "sd_slope", "sd_name", "sd_residual")
-    return table(t("disparity.mixed.table"), _columns(context, labels), rows, note=t("disparity.mixed.note"))
+    labels = _columns(context, ("gap_nats", "interval", *names))
+    return table(t("disparity.mixed.table"), labels, rows, note=t("disparity.mixed.note"))

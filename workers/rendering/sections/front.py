@@ -40,7 +40,13 @@ def cover(context: Context) -> Cover:
         verdict=context.verdict(verdict),
         tone=tone_of(verdict),
         facts=facts,
-        notices=(*_stale(context), must_say(t.language)[0], _signature(context), t("cover.mapping")),
+        notices=(
+            *_stale(context),
+            *([t("criteria.exploratory.text")] if plan.exploratory else []),
+            must_say(t.language)[0],
+            _signature(context),
+            t("cover.mapping"),
+        ),
     )
 
 

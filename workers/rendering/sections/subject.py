@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from audit_service.domain.comparison import EarlierRun
 from audit_service.domain.pairs import Pair, PairKind, Side
+from audit_service.domain.power import family
 from audit_service.domain.results import Outcome
 from workers.rendering import numbers
 from workers.rendering.blocks import (
@@ -187,6 +188,7 @@ def criteria(context: Context) -> Section:
         (t("criteria.source"), text_cell(source)),
         (t("criteria.delta"), text_cell(f"±{numbers.criterion(judging.delta_nats)} {t('unit.nats')}")),
         (t("criteria.alpha"), criterion(judging.alpha)),
+        (t("criteria.family"), text_cell(_family(context))),
         (t("criteria.cut"), criterion(behavior.cut, t("unit.nats"))),
         (t("criteria.coverage"), text_cell(numbers.percent(behavior.min_coverage))),
         (t("criteria.resamples"), text_cell(f"{judging.resamples:,}")),
@@ -238,6 +240,14 @@ def _robustness(context: Context) -> str:
         parts=str(declared.prompt_resamples),
         share=numbers.percent(declared.kept_share),
     )
+
+
+def _family(context: Context) -> str:
+    """Among how many comparisons alpha is shared."""
+    evidence = context.evidence
+    elsewhere = evidence.plan.judging.comparisons_elsewhere
+    own = family(evidence.plan.judging, evidence.pair_set.pairs) - elsewhere
+    return context.t("criteria.family.value", own=str(own), elsewhere=str(elsewhere))
 
 
 def _seeds(context: Context) -> str:
