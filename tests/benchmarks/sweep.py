@@ -137,6 +137,7 @@ def _race(case: Case, others: dict[str, Contender], cells: Cells, seconds: float
     named = {
         name: timed._replace(values={order[number]: value for number, value in timed.values.items()})
         for name, timed in both.items()
+        if timed.values  # all cells of a very small model are done with the first batch
     }
     return {"audit-service": ours, **named}
 

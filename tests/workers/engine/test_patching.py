@@ -16,6 +16,7 @@ from audit_service.errors import Cancelled, InvalidTrace
 from tests.workers.engine import naive
 from tests.workers.engine.models import VARIANTS, tiny
 from workers.engine import attention
+from workers.engine.answers import unpatched
 from workers.engine.donors import record
 from workers.engine.loading import Subject
 from workers.engine.patching import patch, patch_together
@@ -187,9 +188,8 @@ def test_the_same_call_gives_the_same_bytes() -> None:
 def test_positions_before_the_first_difference_leave_the_unpatched_value_itself() -> None:
     subject = tiny("llama")
     recipient, donor = record(subject, CORRUPT), record(subject, CLEAN)
-    unpatched = full_decision(subject, recipient.decision[None], LABELS).d.numpy()
     cells = patch(subject, recipient, donor, [Exchange(SiteKind.RESID_PRE, 1, None, (0, 1), (0, 1))], labels=LABELS)
-    assert cells.tobytes() == unpatched.tobytes()
+    assert cells.tobytes() == unpatched(subject, [recipient], LABELS).numpy().tobytes()
 
 
 def _flown_rows(subject: Subject, exchanges: Sequence[Exchange]) -> list[int]:
