@@ -13,6 +13,7 @@ from audit_service.auditfiles import model_path, pair_format, read_audit, read_p
 from audit_service.audits.schemas import PlanCreate, PlanRecord, Run
 from audit_service.client import Client
 from audit_service.domain.auditfile import AuditFile, ModelSource
+from audit_service.domain.forecast import fastest
 from audit_service.domain.lifecycle import TERMINAL, RunState
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.results import VerdictValue
@@ -106,11 +107,22 @@ def make_plan(client: Client, file: Path, audit: AuditFile, console: Console) ->
                 metric_ids=tuple(client.register_metric(metric).id for metric in audit.definitions()),
             )
         )
-    cost = f"{pairs.count} pairs, {plan.cost.forward_passes} forward passes"
-    console.print(f"Plan {plan.digest[:12]} is fixed: {cost}", soft_wrap=True)
+    console.print(f"Plan {plan.digest[:12]} is fixed: {pairs.count} pairs, {in_words(plan)}", soft_wrap=True)
     for line in plan.power:
         console.print(line, style="dim", soft_wrap=True, highlight=False)
     return plan
+
+
+def in_words(plan: PlanRecord) -> str:
+    """What the plan takes, as far as it is known."""
+    work = (
+        f"{plan.cost.forward_passes} forward passes that take as much as {plan.cost.forward_equivalents:.0f} whole ones"
+    )
+    told = fastest(plan.forecasts)
+    if told is None:
+        return f"{work}; how long that takes is not known before a worker has run the model"
+    size = f"{told.flops / 1e12:.1f} TFLOP, {told.memory_bytes / 1e9:.1f} GB"
+    return f"{work}; {told.seconds / 60:.1f} min on {told.device} ({told.dtype}, {told.threads} threads), {size}"
 
 
 def _model(file: Path, source: ModelSource) -> ModelVersionCreate:

@@ -37,6 +37,7 @@ class Lease:
     sites: tuple[str, ...]
     plan: Plan
     model_path: Path
+    model_version_id: str
     pairs: tuple[Pair, ...]
     partners: Mapping[str, tuple[Pair, ...]]
     """Pair → other pairs, where the corruption takes activations from them."""
@@ -85,6 +86,7 @@ def _lease(session: ReadSession, shard: ShardRow) -> Lease:
         sites=tuple(shard.sites),
         plan=plan,
         model_path=Path(path),
+        model_version_id=run.plan.model_version_id,
         pairs=tuple(pairs[pair_id] for pair_id in shard.pair_ids),
         partners=others,
     )

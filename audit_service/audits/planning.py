@@ -14,6 +14,7 @@ from audit_service.domain.cost import estimate
 from audit_service.domain.plan import Plan
 from audit_service.domain.planning import changed_after, compose
 from audit_service.domain.power import in_words
+from audit_service.domain.preview import Preview
 from audit_service.domain.protocol import Seen, lint_plan
 from audit_service.domain.readings import DEFAULT, MetricDefinition
 from audit_service.domain.shards import shards
@@ -56,13 +57,13 @@ def make_plan(
     present = repository.plan_with_terms(session, terms.digest)
     if present is not None and came_before(session, present) is None:
         return Ensured(present, is_new=False)
-    plan = _with_history(session, terms, behavior)
-    seen = _seen(session, wanted, plan)
+    plan, preview = _with_history(session, terms, behavior), _previewed(session, wanted)
+    seen = _seen(preview, plan)
     row = PlanRow(
         digest=plan.digest,
         terms_digest=terms.digest,
         content=plan,
-        cost=estimate(plan, pair_set, shards(plan, pair_set)),
+        cost=estimate(plan, pair_set, shards(plan, pair_set), preview),
         protocol=lint_plan(plan, pair_set.pairs, seen),
         power=in_words(plan.behavior, plan.judging, pair_set.pairs, previewed=seen.spread),
         exploratory=plan.exploratory,
@@ -82,15 +83,20 @@ def _metrics(session: ReadSession, wanted: PlanCreate) -> tuple[MetricDefinition
     return tuple(metrics.metric(session, metric_id).content for metric_id in wanted.metric_ids)
 
 
-def _seen(session: ReadSession, wanted: PlanCreate, plan: Plan) -> Seen:
-    """What a preview of the pairs on this model saw, if there is one; else what the tokenizer alone tells."""
+def _previewed(session: ReadSession, wanted: PlanCreate) -> Preview | None:
+    """The preview of the pairs on this model, if there is one."""
     row = pairs.preview_of(
         session,
         pair_set_id=wanted.pair_set_id,
         model_version_id=wanted.model_version_id,
         behavior_version_id=wanted.behavior_version_id,
     )
-    sampled = Seen() if row is None or row.content is None else Seen.of_sample(row.content)
+    return None if row is None else row.content
+
+
+def _seen(preview: Preview | None, plan: Plan) -> Seen:
+    """What a preview saw, if there is one; else what the tokenizer alone tells."""
+    sampled = Seen() if preview is None else Seen.of_sample(preview)
     return replace(sampled, unequal_spans=plan.pair_set.unequal_spans)
 
 

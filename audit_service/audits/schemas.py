@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from audit_service.border.schemas import Answer, Uuid
 from audit_service.domain.cost import Cost
+from audit_service.domain.forecast import Forecast
 from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.plan import Judging, Plan, Tracing
@@ -48,6 +49,9 @@ class PlanRecord(Answer):
     digest: str
     """SHA-256 of the plan's canonical JSON; every number leads back to it."""
     cost: Cost
+    forecasts: tuple[Forecast, ...]
+    """Time and memory on each kind of worker that has run the model. Empty before the first has: preview the pairs, or
+    start the run, and a worker calibrates itself."""
     protocol: tuple[Rule, ...]
     """Rules of the protocol that the plan does not keep. With an error among them no run is started."""
     power: tuple[str, ...]

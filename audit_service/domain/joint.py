@@ -14,12 +14,9 @@ import numpy as np
 from audit_service.domain.cells import Cells, EffectTable
 from audit_service.domain.pairs import Pair, PairKind
 from audit_service.domain.plan import Corruption, Direction, Plan, Shard, ShardKind
-from audit_service.domain.sites import Site, SiteKind
+from audit_service.domain.sites import WRITERS, Site, SiteKind
 from audit_service.domain.trace import EffectCells
 from audit_service.domain.uncertainty import Array, generator
-
-WRITERS = frozenset({SiteKind.Z, SiteKind.ATTN_OUT, SiteKind.MLP_OUT})
-"""Parts that add to the residual stream; the stream itself contains all parts before it."""
 
 
 def site_pairs(sites: Sequence[Site]) -> tuple[tuple[Site, Site], ...]:

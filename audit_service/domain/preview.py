@@ -30,6 +30,15 @@ class PairPreview(Frozen):
     """Probability on the labels: (reference, comparison)."""
 
 
+class Layout(Frozen):
+    """How a form's prompts fall into tokens; means over its sample."""
+
+    tokens: float
+    """Of a prompt, chat template included."""
+    behind: dict[str, float]
+    """Segment, "all" or "decision" → tokens from the first one that its exchange changes to the end of the prompt."""
+
+
 class FormPreview(Frozen):
     """What a form's sample says about the whole."""
 
@@ -46,6 +55,8 @@ class FormPreview(Frozen):
     gap_spread: float | None = None
     """Standard deviation of the sampled clusters' mean gaps (nats), an upper guess of what all pairs of a cluster give;
     None with too few of them. It tells nothing of the gap itself."""
+    layout: Layout | None = None
+    """None in previews that were made before it was counted."""
 
 
 class Preview(Frozen):

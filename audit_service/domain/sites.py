@@ -25,6 +25,8 @@ class SiteKind(StrEnum):
 
 WINDOWED = frozenset({SiteKind.ATTN_OUT, SiteKind.MLP_OUT})
 """Kinds that several layers write side by side; of the residual stream the last layer of a window decides alone."""
+WRITERS = frozenset({SiteKind.Z, SiteKind.ATTN_OUT, SiteKind.MLP_OUT})
+"""Parts that add to the residual stream; the stream itself contains all parts before it."""
 HEAD_KINDS = frozenset({SiteKind.Z, SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN})
 ALL = "all"
 """Segment name that stands for every position."""

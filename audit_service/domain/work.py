@@ -11,6 +11,10 @@ from audit_service.domain.manifest import Frozen
 
 ROWS_IN_FLIGHT = 2048
 """Packed rows per flight: enough for large matrix products, few enough for the activations to stay in the caches."""
+MOST_SCORES = 1 << 24
+"""Attention scores that are in memory at once (64 MiB in float32), so that long prompts need no quadratic memory."""
+SCORE_BYTES = 12
+"""Of one attention score: the product, its softmax and the copy that joins prefix and own rows, in float32."""
 
 
 class Work(Frozen):
@@ -24,6 +28,8 @@ class Work(Frozen):
     """Pairs of a query's and a key's position, times layers."""
     layer_calls: float = 0.0
     """Passes of flights through layers."""
+    entries: float = 0.0
+    """Prompts that are embedded, with their masks and positions."""
     cells: float = 0.0
     """Patched runs."""
     vocabulary_rows: float = 0.0
@@ -51,11 +57,34 @@ class Resumed(NamedTuple):
     """From its first changed position to the end."""
     joins: int
     """Layer at which it starts; the number of layers if none changes it."""
+    ahead: float = 0
+    """Rows that alone are changed in the layer below, behind its attention."""
+
+    @property
+    def first_layer(self) -> int:
+        """The lowest layer at which anything is computed."""
+        return self.joins - bool(self.ahead)
+
+
+def flight_bytes(rows: int, tokens: float, *, row_bytes: int, heads: int) -> int:
+    """Memory of a flight of so many rows of prompts with so many tokens."""
+    return int(rows * row_bytes + SCORE_BYTES * min(rows * heads * tokens, MOST_SCORES))
+
+
+def largest_flight(memory: int, tokens: float, *, row_bytes: int, heads: int) -> int:
+    """Rows of the largest flight that pays and that the memory holds; one run flies in any case.
+
+    A power of two, so that a little more or less free memory packs no runs otherwise: packing decides the last bits.
+    """
+    with_scores = int(memory // (row_bytes + SCORE_BYTES * heads * tokens))
+    beside_scores = (memory - SCORE_BYTES * MOST_SCORES) // row_bytes
+    fitting = max(1, min(ROWS_IN_FLIGHT, max(with_scores, beside_scores)))
+    return 1 << (fitting.bit_length() - 1)
 
 
 def whole_pass(tokens: float, *, layers: int) -> Work:
     """One prompt through every layer, all of it kept."""
-    return Work(layer_rows=layers * tokens, attended=layers * tokens * tokens, layer_calls=layers)
+    return Work(layer_rows=layers * tokens, attended=layers * tokens * tokens, layer_calls=layers, entries=1)
 
 
 def sweep(
@@ -67,14 +96,14 @@ def sweep(
         layer_rows=sum(_whole_rows(run, layers) for run in ordered),
         last_rows=sum(run.rows - 1 for run in ordered if run.joins < layers),
         attended=tokens * sum(run.rows * max(0, layers - 1 - run.joins) + (run.joins < layers) for run in ordered),
-        layer_calls=sum(layers - min(run.joins for run in flown) for flown in _flights(ordered, packs, at_once)),
+        layer_calls=sum(layers - min(run.first_layer for run in flown) for flown in _flights(ordered, packs, at_once)),
         cells=len(ordered),
     )
 
 
 def _whole_rows(run: Resumed, layers: int) -> float:
     """In the last layer only the decision's row is needed whole."""
-    return run.rows * max(0, layers - 1 - run.joins) + (run.joins < layers)
+    return run.rows * max(0, layers - 1 - run.joins) + (run.joins < layers) + run.ahead
 
 
 def _flights(ordered: Iterable[Resumed], packs: bool, at_once: int) -> Iterator[list[Resumed]]:

@@ -6,7 +6,8 @@ from fastapi.testclient import TestClient
 
 from audit_service.audits import lifecycle
 from audit_service.db.handles import Database
-from audit_service.db.tables import PreviewRow, VerdictRow
+from audit_service.db.tables import CalibrationRow, PreviewRow, VerdictRow
+from audit_service.domain.forecast import forecast
 from audit_service.domain.generation import generate
 from audit_service.domain.lifecycle import PreviewState, RunState
 from audit_service.domain.manifest import digest
@@ -15,6 +16,8 @@ from audit_service.domain.preview import FormPreview, Preview
 from audit_service.domain.protocol import Seen, lint_plan
 from audit_service.domain.results import Judgement, Sentence, Verdict, VerdictValue
 from audit_service.domain.sentences import english
+from audit_service.domain.work import Work
+from tests.domain.test_forecast import MACHINE
 from tests.service import Audit
 
 JUDGEMENT = Judgement(
@@ -59,8 +62,34 @@ def test_a_plan_knows_its_cost(audit: Audit) -> None:
     traced = 2 * 2 * (12 + 2)  # two forms x two directions x the traced pairs
     prompts = cost["forward_passes"] - traced * (2 + sites)
     assert 0 < prompts <= 2 * audit.pair_set()["count"]
-    assert cost["seconds"] >= 0
-    assert cost["memory_bytes"] == 40 * 4 * 1.5
+    assert 0 < cost["forward_equivalents"] < cost["forward_passes"]
+    assert cost["counted"] is False
+    assert audit.plan()["forecasts"] == []
+
+
+def test_a_plan_says_how_long_it_takes_once_a_worker_has_run_the_model(
+    api: TestClient, audit: Audit, database: Database
+) -> None:
+    made = audit.plan()
+    with database.writing() as session:
+        for threads, seconds in ((1, 2e-4), (2, 1e-4)):
+            content = MACHINE.model_copy(update={"threads": threads, "seconds_per_row": seconds})
+            session.add(
+                CalibrationRow(
+                    model_version_id=audit.model()["id"],
+                    device="cpu",
+                    dtype="float32",
+                    threads=threads,
+                    content=content,
+                )
+            )
+    shown = api.get(f"/v1/plans/{made['id']}").json()
+    assert [one["threads"] for one in shown["forecasts"]] == [1, 2]
+    work = Work(**shown["cost"]["work"])
+    told = [forecast(MACHINE.model_copy(update={"seconds_per_row": s}), work, tokens=1) for s in (2e-4, 1e-4)]
+    assert [one["seconds"] for one in shown["forecasts"]] == [one.seconds for one in told]
+    assert shown["forecasts"][0]["memory_bytes"] > MACHINE.resting_bytes
+    assert api.get("/v1/plans").json()["items"] == [shown]
 
 
 def test_a_plan_names_the_rules_of_the_protocol_that_it_does_not_keep(audit: Audit) -> None:

@@ -3,11 +3,12 @@ from typing import Any
 import pytest
 
 from audit_service.domain.behaviors import Behavior
-from audit_service.domain.cost import ASSUMED_FLOPS, estimate
+from audit_service.domain.cost import estimate
 from audit_service.domain.generation import generate
-from audit_service.domain.pairs import Pair, PairKind, PairSet, Segment, Side
+from audit_service.domain.pairs import Pair, PairKind, PairSet, Segment
 from audit_service.domain.plan import Corruption, Direction, Judging, ModelIdentity, Plan, Shard, ShardKind, Tracing
 from audit_service.domain.planning import changed_after, compose
+from audit_service.domain.preview import FormPreview, Layout, Preview
 from audit_service.domain.readings import MetricDefinition
 from audit_service.domain.shards import shards, traced_pairs
 from audit_service.domain.sites import SiteKind
@@ -116,19 +117,49 @@ def test_only_what_lies_behind_the_patched_layer_and_position_is_counted_as_comp
     pairs = PairSet(name="x", pairs=(word("ABCD", "x" * 20, "y" * 16, other="abcd"),))  # 40 characters, ten tokens
     wanted = plan().model_copy(update={"tracing": Tracing(kinds=(SiteKind.RESID_PRE, SiteKind.Z), seed=0)})
     shard = Shard(plan_digest="d", kind=ShardKind.EFFECTS, form="raw", direction=Direction.NOISE, pair_ids=("ABCD",))
-    shares = {"cue": 20 / 40, "after": 16 / 40, "decision": 4 / 40, "all": 20 / 40}
-    resumed = sum(shares[site.segment] * (4 - site.layer) / 4 for site in wanted.sites)
+    behind = {"cue": 5, "after": 4, "decision": 1, "all": 5}
+    own = {"cue": 1, "after": 3, "decision": 1, "all": 5}
+    rows = 0
+    for site in wanted.sites:
+        if site.kind is SiteKind.RESID_PRE:  # the last layer computes the decision's row alone
+            rows += behind[site.segment] * (4 - site.layer - 1) + 1
+        elif site.layer < 3:  # a head changes its own tokens' rows in its layer, and the later ones above it
+            rows += own[site.segment] + behind[site.segment] * (4 - site.layer - 2) + 1
+        else:
+            rows += 1
     decided = 1 + (1 - 20 / 40)  # the second prompt begins like the first
-    assert estimate(wanted, pairs, [shard]).full_passes == round(decided + 2 + resumed, 1)
+    controls = 4.25
+    found = estimate(wanted, pairs, [shard])
+    assert found.forward_equivalents == round(decided + 2 + controls + rows / (4 * 10), 1)
+    assert not found.counted
 
 
-def test_time_and_memory_follow_from_the_models_size() -> None:
-    wanted = plan().model_copy(update={"model": MODEL.model_copy(update={"parameters": 10**9})})
-    cost = estimate(wanted, PAIRS, shards(wanted, PAIRS))
-    texts = {(pair.form, pair.text(side)) for pair in PAIRS.pairs for side in Side}
-    tokens = sum(len(text) for _, text in texts) / len(texts) / 4
-    assert cost.seconds == pytest.approx(cost.full_passes * 2 * 10**9 * tokens / ASSUMED_FLOPS, rel=1e-2)
-    assert cost.memory_bytes == 10**9 * 2 * 1.5
+def test_a_preview_counts_tokens_where_characters_only_let_guess() -> None:
+    wanted = plan()
+    cut = shards(wanted, PAIRS)
+    layout = Layout(tokens=500, behind={"cue": 90.0, "after": 80.0, "decision": 1.0, "all": 90.0})
+    forms = [
+        FormPreview(form=form.name, pairs=9, unequal_spans=0, coverage_mean=1, coverage_min=1, below_min_coverage=0,
+                    saturated=0, layout=layout)
+        for form in BEHAVIOR.forms
+    ]  # fmt: skip
+    found = estimate(wanted, PAIRS, cut, Preview(label_tokens={}, forms=tuple(forms), examples=()))
+    assert (found.counted, found.tokens) == (True, 500)
+    assert found.work is not None
+    guessed = estimate(wanted, PAIRS, cut)
+    assert guessed.work is not None
+    assert found.work.layer_rows > guessed.work.layer_rows
+    assert found.work.cells == guessed.work.cells
+
+
+def test_exchanging_two_sites_at_once_is_counted_too() -> None:
+    alone, joint = (estimate(one, PAIRS, shards(one, PAIRS)) for one in (plan(), plan(joint_sites=4)))
+    assert joint.work is not None is not alone.work
+    # Six sets, both directions, half of the contrast pairs of each form.
+    assert joint.work.cells - alone.work.cells == pytest.approx(6 * 2 * sum(
+        sum(pair.kind is PairKind.CONTRAST for pair in traced_pairs(plan(), PAIRS, form.name)) / 2
+        for form in BEHAVIOR.forms
+    ), rel=0.25)  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", [SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN])

@@ -84,6 +84,7 @@ def _traced(made: Plan, pairs: PairSet, network: Subject, shard: Shard) -> Trace
         sites=shard.sites,
         plan=made,
         model_path=Path(),
+        model_version_id="",
         pairs=tuple(by_id[name] for name in shard.pair_ids),
         partners=partners(made, pairs, shard.form),
     )

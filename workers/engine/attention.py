@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from audit_service.domain.work import MOST_SCORES
 from audit_service.errors import InvalidModel
 
 NAME = "audit_packed"
@@ -25,8 +26,6 @@ _KNOWN = frozenset(
     | {"output_router_logits", "sliding_window", "return_dict", "layer_past", "past_key_values", "deterministic"}
 )
 """Arguments that are already in queries, keys, values and masks, or that change no number."""
-MOST_SCORES = 1 << 24
-"""Attention scores that are in memory at once (64 MiB in float32), so that long prompts need no quadratic memory."""
 
 
 class Heads(NamedTuple):

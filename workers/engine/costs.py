@@ -1,120 +1,183 @@
-"""What a sweep will cost on this machine: work counted exactly, seconds by a short calibration.
-
-Most time goes into the layers' matrix products, so it follows the rows that pass through layers; each pass of a flight
-through a layer has a price of its own besides, which is what makes many small flights dear.
-"""
+"""What work costs on this machine, measured on a few small sweeps (audit_service.domain.work counts the work)."""
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
+import torch
 from scipy.optimize import nnls
+from torch import Tensor
 
+from audit_service.domain.forecast import Calibration
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
-from workers.engine.donors import Recording, record
-from workers.engine.patching import in_flights, patch_together
-from workers.engine.placing import Placed, place_all
+from audit_service.domain.work import Resumed, Work, sweep, whole_pass
+from workers.engine.determinism import device_name, dtype_name
+from workers.engine.donors import Recording, record, record_entry
+from workers.engine.entry import enter
+from workers.engine.memory import row_bytes, rows_at_once
+from workers.engine.patching import patch_together
+from workers.engine.placing import place_all
 from workers.engine.positions import Exchange
+from workers.engine.progress import StopCheck, never_stop
+from workers.engine.readout import logits
 from workers.engine.subject import Subject
 
 Sets = Sequence[Sequence[Exchange]]
+READ = 16
+"""Rows that are read over the whole vocabulary to time it."""
 
 
-class Work(NamedTuple):
-    """What is computed."""
-
-    layer_rows: float
-    """Rows times layers; in the last layer, where little more than keys and values is needed, a share of one."""
-    attended: float
-    """Pairs of a query's and a key's position, times layers."""
-    layer_calls: int
-    """Passes of flights through layers."""
-    forward_equivalents: float
-    """The rows in units of one whole pass over the recipient."""
-    flops: float
-    """Two operations for each parameter of a layer and row, and four for each width and attended pair."""
-
-
-class Calibration(NamedTuple):
-    """Seconds of processor time on this machine, for this model and number of threads."""
-
-    per_layer_row: float
-    per_attended: float
-    per_layer_call: float
-
-    def seconds(self, work: Work) -> float:
-        """Predicted processor time of some work."""
-        return float(np.dot(self, work[:3]))
-
-
-def work_of(subject: Subject, recipient: Recording, donor: Recording, sets: Sets) -> Work:
+def work_of(subject: Subject, recipient: Recording, donor: Recording, sets: Sets, *, skip_equal: bool = True) -> Work:
     """Count the work of patching each set, without doing it; raises as patching them would."""
+    anatomy, length = subject.anatomy, recipient.length
+    placed = place_all(anatomy, sets, recipient, donor, skip_equal=skip_equal)
+    runs = [Resumed(length - p.start, p.joins, len(p.ahead)) for p in placed]
+    at_once = rows_at_once(subject, length=length)
+    return sweep(runs, layers=anatomy.layers, tokens=length, packs=anatomy.flow.packs, at_once=at_once)
+
+
+def calibrate(
+    subject: Subject,
+    clean: Sequence[int],
+    corrupt: Sequence[int],
+    labels: LabelTokens,
+    *,
+    repeats: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
+    should_stop: StopCheck = never_stop,
+) -> Calibration:
+    """Measure a few small sweeps of these prompts and fit what a row, an attended pair, a call and a cell cost.
+
+    Takes about as long as a few dozen forward passes. The first repeat warms up and is not counted.
+    """
+    resting = _resting_bytes(subject)
+    recipient, donor = (record(subject, ids, should_stop=should_stop) for ids in (corrupt, clean))
+    shapes = [_sample(subject, recipient, donor, number) for number in range(5)]
+    trials = [_recorded(subject, recipient), *(_swept(subject, recipient, donor, sets, labels) for sets in shapes)]
+    seconds = np.array([_best(subject, partial(trial.act, should_stop), repeats, clock) for trial in trials])
+    share = _keys_and_values_share(subject)
+    # Relative errors count, or the largest sweep alone would decide.
+    table = np.array([_columns(trial.work, share) for trial in trials]) / seconds[:, None]
+    per_row, per_attended, per_call, per_cell = nnls(table, np.ones(len(trials)))[0].tolist()
     anatomy = subject.anatomy
-    todo = place_all(anatomy, sets, recipient, donor)
-    flights = list(in_flights(subject, todo, recipient.length))
-    counts = np.array([_counted(subject, flown, recipient.length) for flown in flights]).reshape(-1, 3).sum(axis=0)
-    rows, attended, calls = counts.tolist()
-    parameters = sum(parameter.numel() for parameter in anatomy.blocks[0].layer.parameters())
-    flops = 2 * parameters * rows + 4 * anatomy.width * attended
-    return Work(rows, attended, int(calls), rows / (anatomy.layers * recipient.length), flops)
+    return Calibration(
+        device=device_name(subject),
+        dtype=dtype_name(subject),
+        threads=torch.get_num_threads(),
+        seconds_per_row=per_row,
+        seconds_per_attended=per_attended,
+        seconds_per_call=per_call,
+        seconds_per_cell=per_cell,
+        seconds_per_entry=_best(subject, lambda: enter(subject, corrupt), repeats, clock),
+        seconds_per_vocabulary_row=_reading(subject, recipient, repeats, clock),
+        last_share=share,
+        layer_parameters=sum(parameter.numel() for parameter in anatomy.blocks[0].layer.parameters()),
+        vocabulary_parameters=anatomy.vocabulary * anatomy.width,
+        vocabulary=anatomy.vocabulary,
+        width=anatomy.width,
+        heads=anatomy.heads,
+        resting_bytes=resting,
+        kept_bytes_per_token=_kept_bytes(recipient) // recipient.length,
+        row_bytes=row_bytes(subject),
+        recording_limit=subject.memory.device if subject.device.type == "cuda" else subject.memory.host,
+        flight_limit=subject.memory.flight,
+    )
 
 
-def _counted(subject: Subject, flown: Sequence[Placed], length: int) -> tuple[float, float, int]:
-    """Rows, attended pairs and calls of one flight, over its layers."""
-    layers = subject.anatomy.layers
-    rows = attended = 0.0
-    for p in flown:
-        own, passed = length - p.start, max(0, layers - 1 - p.joins)
-        rows += own * passed + len(p.ahead)
-        attended += own * length * passed
-        if p.joins < layers:
-            share = _keys_and_values_share(subject)
-            rows += share * own + (1 - share)
-            attended += length
-    return rows, attended, layers - min(p.first_layer for p in flown)
+class _Trial(NamedTuple):
+    """Something to time, and how much it computes."""
+
+    work: Work
+    act: Callable[[StopCheck], object]
+
+
+def _recorded(subject: Subject, made: Recording) -> _Trial:
+    """Recording a prompt once more, from its embeddings on."""
+    work = whole_pass(made.length, layers=subject.anatomy.layers)
+    return _Trial(work, lambda stop: record_entry(subject, made.entry, should_stop=stop))
+
+
+def _swept(subject: Subject, recipient: Recording, donor: Recording, sets: Sets, labels: LabelTokens) -> _Trial:
+    def act(should_stop: StopCheck) -> object:
+        return patch_together(subject, recipient, donor, sets, labels=labels, skip_equal=False, should_stop=should_stop)
+
+    return _Trial(work_of(subject, recipient, donor, sets, skip_equal=False), act)
+
+
+def _columns(work: Work, last_share: float) -> list[float]:
+    return [work.layer_rows + last_share * work.last_rows, work.attended, work.layer_calls, work.cells]
+
+
+def _sample(subject: Subject, recipient: Recording, donor: Recording, number: int) -> Sets:
+    """Sweeps of different shapes: the last token, often and once, late tokens, middle tokens, whole prompts."""
+    layers, shared = subject.anatomy.layers, min(recipient.length, donor.length)
+    back = ([1] * 4, [1], range(1, min(6, shared) + 1), [max(1, shared // 2)] * 2, [max(1, 2 * shared // 3)] * 3)
+    step = (1, 1, 2, 3, 3)[number]
+    return [
+        (Exchange(SiteKind.ATTN_OUT, layer, None, _last(recipient.length, count), _last(donor.length, count)),)
+        for layer in range(0, layers, step)
+        for count in back[number]
+    ]
+
+
+def _last(length: int, count: int) -> tuple[int, ...]:
+    return tuple(range(length - count, length))
+
+
+def _reading(subject: Subject, recording: Recording, repeats: int, clock: Callable[[], float]) -> float:
+    """Seconds that one row over the whole vocabulary takes; 0 for an encoder, whose head is part of its cells."""
+    if not subject.anatomy.flow.causal:
+        return 0.0
+    rows = recording.decision.expand(READ, -1)
+
+    @torch.inference_mode()
+    def read() -> object:
+        return logits(subject, rows).logsumexp(1)
+
+    return _best(subject, read, repeats, clock) / READ
+
+
+def _best(subject: Subject, act: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
+    """The shortest time of some repeats; the first warms up and is not counted."""
+    best = float("inf")
+    for repeat in range(repeats + 1):
+        begin = clock()
+        act()
+        _wait(subject)
+        best = min(best, clock() - begin) if repeat else best
+    return best
+
+
+def _wait(subject: Subject) -> None:
+    if subject.device.type == "cuda":
+        torch.cuda.synchronize(subject.device)
 
 
 def _keys_and_values_share(subject: Subject) -> float:
     """Share of a layer's parameters that every row needs in the last one: queries, keys and values."""
     block = subject.anatomy.blocks[-1]
-    whole = sum(parameter.numel() for parameter in block.layer.parameters())
-    inside = sum(parameter.numel() for parameter in block.attention.parameters())
-    behind = sum(parameter.numel() for parameter in block.out_proj.parameters())
-    return (inside - behind) / whole
+    whole, inside, behind = (
+        sum(parameter.numel() for parameter in module.parameters())
+        for module in (block.layer, block.attention, block.out_proj)
+    )
+    return (inside - behind) / whole if inside > behind else 1.0
 
 
-def calibrate(
-    subject: Subject, clean: Sequence[int], corrupt: Sequence[int], labels: LabelTokens, *, repeats: int = 2
-) -> Calibration:
-    """Measure a few small sweeps of these prompts and fit what a row, an attended pair and a call cost.
-
-    Takes about as long as a few dozen forward passes. The first repeat warms up and is not counted.
-    """
-    recipient, donor = record(subject, corrupt), record(subject, clean)
-    shapes = [_sample(subject, recipient.length, number) for number in range(4)]
-    work = [work_of(subject, recipient, donor, sets) for sets in shapes]
-    seconds = np.full(len(shapes), np.inf)
-    for repeat in range(repeats + 1):
-        for number, sets in enumerate(shapes):
-            begin = time.process_time()
-            patch_together(subject, recipient, donor, sets, labels=labels)
-            if repeat:
-                seconds[number] = min(seconds[number], time.process_time() - begin)
-    # Relative errors count, or the largest sweep alone would decide.
-    table = np.array([each[:3] for each in work], float) / seconds[:, None]
-    found, _ = nnls(table, np.ones(len(shapes)))
-    return Calibration(*found.tolist())
+def _resting_bytes(subject: Subject) -> int:
+    if subject.device.type == "cuda":
+        return int(torch.cuda.memory_allocated(subject.device))
+    return int(psutil.Process().memory_info().rss)
 
 
-def _sample(subject: Subject, length: int, number: int) -> Sets:
-    """Sweeps of different shapes: the last token, late tokens, middle tokens, whole prompts."""
-    layers, last = subject.anatomy.layers, length - 1
-    starts = {0: [last], 1: range(max(0, length - 6), length), 2: [length // 2] * 2, 3: [length // 3] * 3}[number]
-    step = (1, 2, 3, 3)[number]
-    return [
-        (Exchange(SiteKind.ATTN_OUT, layer, None, at, at),)
-        for layer in range(0, layers, step)
-        for at in (tuple(range(start, length)) for start in starts)
-    ]
+def _kept_bytes(recording: Recording) -> int:
+    """Of all layers of a recording, whether they were kept or not."""
+    shelves = (recording.resid, recording.heads, recording.z, recording.attn_out, recording.mlp_out)
+    return sum(len(shelf) * _bytes(shelf[0]) for shelf in shelves)
+
+
+def _bytes(value: Any) -> int:  # noqa: ANN401 - a tensor or a named tuple with some
+    return sum(part.nbytes for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Tensor))

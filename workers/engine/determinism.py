@@ -21,20 +21,25 @@ def make_deterministic(*, threads: int | None = None, seed: int = 0) -> None:
         torch.set_num_threads(threads)
 
 
+def device_name(subject: Subject) -> str:
+    """What the model runs on: the name of the accelerator, or "cpu"."""
+    return torch.cuda.get_device_name(subject.device) if subject.device.type == "cuda" else "cpu"
+
+
+def dtype_name(subject: Subject) -> str:
+    """The number format, such as "float32", and that of packed weights."""
+    computed = str(subject.dtype).removeprefix("torch.")
+    return computed if subject.packing is None else f"{computed}, weights in {subject.packing}"
+
+
 def measured(subject: Subject, controls: tuple[Control, ...]) -> Measured:
     """What another machine needs to repeat the cells."""
-    cuda = subject.device.type == "cuda"
     return Measured(
-        device=torch.cuda.get_device_name(subject.device) if cuda else "cpu",
-        dtype=_format(subject),
+        device=device_name(subject),
+        dtype=dtype_name(subject),
         torch=torch.__version__,
         transformers=transformers.__version__,
         threads=torch.get_num_threads(),
         attention=NAME,
         controls=controls,
     )
-
-
-def _format(subject: Subject) -> str:
-    computed = str(subject.dtype).removeprefix("torch.")
-    return computed if subject.packing is None else f"{computed}, weights in {subject.packing}"

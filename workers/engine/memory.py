@@ -11,37 +11,22 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from audit_service.domain.work import ROWS_IN_FLIGHT
+from audit_service.domain.work import largest_flight
 from audit_service.errors import TooLittleMemory
-from workers.engine.attention import MOST_SCORES
 from workers.engine.subject import Subject
 
 COPIES = 4
 """Of a row's widths that are alive at once."""
-SCORE_BYTES = 12
-"""Of one attention score: the product, its softmax and the copy that joins prefix and own rows, in float32."""
 Item = TypeVar("Item")
 
 
-def flight_bytes(subject: Subject, *, rows: int, length: int) -> int:
-    """Bytes that a flight of so many rows takes, of prompts with ``length`` tokens."""
-    scores = min(rows * subject.anatomy.heads * length, MOST_SCORES)
-    return rows * _row_bytes(subject) + SCORE_BYTES * scores
-
-
 def rows_at_once(subject: Subject, *, length: int) -> int:
-    """Rows of the largest flight that pays and that the subject's memory holds; one run flies in any case.
-
-    A power of two, so that a little more or less free memory packs no runs otherwise: packing decides the last bits.
-    """
-    memory, row = subject.memory.flight, _row_bytes(subject)
-    with_scores = memory // (row + SCORE_BYTES * subject.anatomy.heads * length)
-    beside_scores = (memory - SCORE_BYTES * MOST_SCORES) // row
-    fitting = max(1, min(ROWS_IN_FLIGHT, max(with_scores, beside_scores)))
-    return 1 << (fitting.bit_length() - 1)
+    """Rows of the largest flight over prompts of that length that the subject's memory holds."""
+    return largest_flight(subject.memory.flight, length, row_bytes=row_bytes(subject), heads=subject.anatomy.heads)
 
 
-def _row_bytes(subject: Subject) -> int:
+def row_bytes(subject: Subject) -> int:
+    """Memory of one row in flight, attention scores aside."""
     anatomy = subject.anatomy
     hidden = max(size for module in anatomy.blocks[0].layer.modules() for size in _sizes(module))
     return COPIES * (anatomy.width + hidden) * subject.dtype.itemsize

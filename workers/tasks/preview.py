@@ -1,6 +1,6 @@
 """Preview a pair set on a model: how the prompts fall into tokens, and whether the model answers with the labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,18 @@ from audit_service.domain.behaviors import Behavior
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairs import Pair
-from audit_service.domain.preview import FormPreview, PairPreview, Preview, SegmentTokens, gap_spread, sample
+from audit_service.domain.plan import Mapping
+from audit_service.domain.preview import (
+    FormPreview, Layout, PairPreview, Preview, SegmentTokens, gap_spread, sample,
+)
 from audit_service.domain.protocol import saturated
+from audit_service.domain.sites import ALL, Site, SiteKind
 from audit_service.errors import AuditError
 from audit_service.pairsets import repository as pairsets
+from workers.calibrating import calibrate_once
 from workers.engine.decisions import measure_decisions
+from workers.engine.families import Flow
+from workers.engine.positions import exchange_of
 from workers.engine.subject import Subject
 from workers.engine.tokens import EncodedPair, labels_of, prompts_of
 from workers.runtime import Runtime, runtime
@@ -43,15 +50,35 @@ def preview_pairs(subject: Subject, behavior: Behavior, pairs: tuple[Pair, ...])
     labels = labels_of(subject, behavior.labels)
     forms, examples = [], []
     for form, members in sample(pairs, per_form=PAIRS_PER_FORM).items():
-        seen = _decided(subject, members, labels)
+        encoded = [prompts_of(subject, pair) for pair in members]
+        seen = _decided(subject, encoded, labels)
         examples += seen[:EXAMPLES_PER_FORM]
-        forms.append(_form(form, members, seen, min_coverage=behavior.min_coverage))
+        forms.append(_form(form, members, seen, layout_of(subject, encoded), min_coverage=behavior.min_coverage))
     tokens = {"favorable": labels.favorable, "unfavorable": labels.unfavorable}
     return Preview(label_tokens=tokens, forms=tuple(forms), examples=tuple(examples))
 
 
-def _decided(subject: Subject, pairs: Sequence[Pair], labels: LabelTokens) -> list[PairPreview]:
-    encoded = [prompts_of(subject, pair) for pair in pairs]
+def layout_of(subject: Subject, pairs: Sequence[EncodedPair]) -> Layout:
+    """How the prompts of these pairs fall into tokens, either side being the recipient."""
+    tokens = float(np.mean([len(ids) for pair in pairs for ids in (pair.clean_ids, pair.corrupt_ids)]))
+    names = [*dict.fromkeys(name for pair in pairs for name in pair.clean.spans), ALL]
+    if subject.anatomy.flow is not Flow.PACKED:  # every position is computed anew
+        return Layout(tokens=tokens, behind=dict.fromkeys(names, tokens))
+    behind = {name: [rows for pair in pairs for rows in _behind(pair, name)] for name in names}
+    return Layout(tokens=tokens, behind={name: float(np.mean(rows)) for name, rows in behind.items() if rows})
+
+
+def _behind(pair: EncodedPair, segment: str) -> Iterator[int]:
+    """Tokens from the first that an exchange of the segment changes to the end of the prompt."""
+    for to, by in ((pair.clean, pair.corrupt), (pair.corrupt, pair.clean)):
+        if segment == ALL or (to.spans[segment] and by.spans[segment]):
+            found = exchange_of(Site(SiteKind.RESID_PRE, 0, None, segment), to, by, Mapping.RIGHT_ALIGNED)
+            told = zip(found.recipient, found.donor, strict=True)
+            moved = [at for at, donors in told if at != donors or at >= pair.first_difference]
+            yield from [len(to.ids) - min(moved)] if moved else []
+
+
+def _decided(subject: Subject, encoded: Sequence[EncodedPair], labels: LabelTokens) -> list[PairPreview]:
     found = measure_decisions(subject, [ids for pair in encoded for ids in (pair.clean_ids, pair.corrupt_ids)], labels)
     d = found.d.reshape(-1, 2).tolist()
     coverage = (np.exp(found.log_p_favorable) + np.exp(found.log_p_unfavorable)).reshape(-1, 2).tolist()
@@ -74,7 +101,9 @@ def _segments(tokenizer: PreTrainedTokenizerBase, pair: EncodedPair) -> tuple[Se
     return tuple(SegmentTokens(segment=name, reference=sides[0][name], comparison=sides[1][name]) for name in sides[0])
 
 
-def _form(form: str, pairs: Sequence[Pair], seen: Sequence[PairPreview], *, min_coverage: float) -> FormPreview:
+def _form(
+    form: str, pairs: Sequence[Pair], seen: Sequence[PairPreview], layout: Layout, *, min_coverage: float
+) -> FormPreview:
     d = np.array([pair.d for pair in seen])
     coverage = np.array([pair.coverage for pair in seen])
     unequal = [any(len(part.reference) != len(part.comparison) for part in pair.segments) for pair in seen]
@@ -87,6 +116,7 @@ def _form(form: str, pairs: Sequence[Pair], seen: Sequence[PairPreview], *, min_
         below_min_coverage=float((coverage < min_coverage).mean()),
         saturated=saturated(d),
         gap_spread=gap_spread(pairs, d),
+        layout=layout,
     )
 
 
@@ -96,7 +126,9 @@ def _compute(worker: Runtime, preview_id: str) -> Preview:
         model = session.get_one(ModelVersionRow, row.model_version_id)
         behavior = session.get_one(BehaviorVersionRow, row.behavior_version_id).content
         pairs = pairsets.load(session, session.get_one(PairSetRow, row.pair_set_id)).pairs
-    return preview_pairs(worker.models.get(model.identity, Path(model.path)), behavior, pairs)
+    subject = worker.models.get(model.identity, Path(model.path))
+    calibrate_once(worker, subject, behavior, pairs[0], model_version_id=model.id)
+    return preview_pairs(subject, behavior, pairs)
 
 
 def _save(

@@ -5,6 +5,7 @@ from audit_service.dispatch import Task
 from audit_service.domain.plan import ShardKind
 from audit_service.domain.trace import Control, DecisionCells, EffectCells, Trace
 from audit_service.errors import Cancelled
+from workers.calibrating import calibrate_once
 from workers.engine.determinism import make_deterministic, measured
 from workers.engine.selfcheck import run_controls
 from workers.engine.subject import Subject
@@ -26,6 +27,14 @@ def trace(run_id: str, shard_key: str) -> None:
         with Heartbeat(worker, lease).beating() as heartbeat:
             make_deterministic(seed=lease.plan.tracing.seed)
             subject = worker.models.get(lease.plan.model, lease.model_path)
+            calibrate_once(
+                worker,
+                subject,
+                lease.plan.behavior,
+                lease.pairs[0],
+                model_version_id=lease.model_version_id,
+                should_stop=heartbeat.should_stop,
+            )
             cells, controls = trace_shard(subject, lease, heartbeat)
     except BaseException as error:
         give_back(worker, lease)

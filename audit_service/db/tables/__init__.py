@@ -3,6 +3,7 @@
 from audit_service.db.tables.approvals import ApprovalRow
 from audit_service.db.tables.behaviors import BehaviorRow, BehaviorVersionRow
 from audit_service.db.tables.bundles import BundlePartRow, BundleRow
+from audit_service.db.tables.calibrations import CalibrationRow
 from audit_service.db.tables.deployments import DeploymentRow
 from audit_service.db.tables.events import EventRow
 from audit_service.db.tables.idempotency import IdempotencyRow
@@ -31,6 +32,7 @@ __all__ = [
     "BehaviorVersionRow",
     "BundlePartRow",
     "BundleRow",
+    "CalibrationRow",
     "DeploymentRow",
     "EventRow",
     "IdempotencyRow",

@@ -1,10 +1,12 @@
 """Frozen plans."""
 
 from sqlalchemy import Boolean, ForeignKey, Text, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
 from audit_service.db.base import Base, Id, Identified, Owned, Value
+from audit_service.db.tables.calibrations import CalibrationRow
 from audit_service.domain.cost import Cost
+from audit_service.domain.forecast import Forecast, forecast
 from audit_service.domain.plan import Plan
 from audit_service.domain.results import LintFinding, Sentence
 
@@ -29,3 +31,18 @@ class PlanRow(Identified, Owned, Base):
     model_version_id: Mapped[str] = mapped_column(Id, ForeignKey("model_versions.id"))
     behavior_version_id: Mapped[str] = mapped_column(Id, ForeignKey("behavior_versions.id"))
     pair_set_id: Mapped[str] = mapped_column(Id, ForeignKey("pair_sets.id"))
+
+    calibrations: Mapped[list[CalibrationRow]] = relationship(
+        primaryjoin=lambda: PlanRow.model_version_id == foreign(CalibrationRow.model_version_id),
+        order_by=CalibrationRow.id,
+        viewonly=True,
+    )
+
+    @property
+    def forecasts(self) -> tuple[Forecast, ...]:
+        """What the plan takes on each kind of worker that has run the model; none before the first has."""
+        work = self.cost.work
+        if work is None:
+            return ()
+        size = {"tokens": self.cost.tokens, "read_at_once": self.cost.read_at_once}
+        return tuple(forecast(row.content, work, **size) for row in self.calibrations)

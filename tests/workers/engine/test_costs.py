@@ -1,4 +1,4 @@
-"""The work of a sweep is counted as it is done."""
+"""The work of a sweep is counted as it is done, and a calibration says what it costs."""
 
 import pytest
 import torch
@@ -7,12 +7,13 @@ from torch import Tensor, nn
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from tests.workers.engine.models import tiny
-from workers.engine.costs import Calibration, calibrate, work_of
+from workers.engine.costs import calibrate, work_of
 from workers.engine.donors import record
 from workers.engine.patching import patch_together
 from workers.engine.positions import Exchange
 
 CLEAN, CORRUPT = (5, 17, 33, 8, 21, 60, 7, 90, 14), (5, 17, 44, 9, 21, 60, 7, 90, 14)
+LONGER = (*CORRUPT[:3], 9, 9, *CORRUPT[3:])
 LABELS = LabelTokens(((3,),), ((12,),))
 SETS = [
     (Exchange(kind, layer, None, (at,), (at,)),)
@@ -30,27 +31,36 @@ def test_counted_rows_are_those_that_pass_through_the_layers() -> None:
     def count(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         seen.append(arguments[0].shape[1])
 
-    handles = [block.layer.register_forward_pre_hook(count) for block in subject.anatomy.blocks[:-1]]
-    handles.append(subject.anatomy.blocks[-1].layer.register_forward_pre_hook(lambda *_: seen.append(0)))
+    handles = [block.layer.register_forward_pre_hook(count) for block in subject.anatomy.blocks]
     patch_together(subject, recipient, donor, SETS, labels=LABELS)
     for handle in handles:
         handle.remove()
     work = work_of(subject, recipient, donor, SETS)
-    # The last layer counts a share of its rows: those that enter it, for keys and values, and the last of each run.
-    last = work.layer_rows - sum(seen)
-    assert 0 < last < 36 * 9
+    assert work.layer_rows + work.last_rows == sum(seen)
     assert work.layer_calls == len(seen)
-    assert work.forward_equivalents == pytest.approx(work.layer_rows / 27)
+    # Of the last layer one row of each run is needed whole, of all others keys and values.
+    assert 0 < work.last_rows < work.cells * 9
 
 
-def test_a_calibration_explains_its_own_sweeps() -> None:
+@pytest.mark.parametrize("clean", [CLEAN, LONGER])
+def test_a_calibration_explains_what_it_measured(clean: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    found = calibrate(tiny("llama"), CLEAN, CORRUPT, LABELS, repeats=1)
-    assert min(found) >= 0 < max(found)
-
-
-def test_seconds_are_the_sum_of_what_each_kind_of_work_costs() -> None:
     subject = tiny("llama")
-    work = work_of(subject, record(subject, CORRUPT), record(subject, CLEAN), SETS)
-    found = Calibration(1e-6, 1e-9, 1e-3).seconds(work)
-    assert found == pytest.approx(1e-6 * work.layer_rows + 1e-9 * work.attended + 1e-3 * work.layer_calls)
+    found = calibrate(subject, clean, CORRUPT, LABELS, repeats=1)
+    assert found.seconds_per_row + found.seconds_per_attended + found.seconds_per_call + found.seconds_per_cell > 0
+    assert found.seconds_per_entry > 0 < found.seconds_per_vocabulary_row
+    assert (found.device, found.dtype, found.threads) == ("cpu", "float32", torch.get_num_threads())
+    layer = subject.anatomy.blocks[0].layer
+    assert found.layer_parameters == sum(parameter.numel() for parameter in layer.parameters())
+    attention = layer.self_attn
+    inner = sum(m.weight.numel() for m in (attention.q_proj, attention.k_proj, attention.v_proj))
+    assert found.last_share == pytest.approx(inner / found.layer_parameters)
+
+
+def test_kept_bytes_are_those_of_a_recordings_tensors() -> None:
+    subject = tiny("llama")
+    recording = record(subject, CORRUPT)
+    tensors = [*recording.resid, *recording.z, *recording.attn_out, *recording.mlp_out]
+    tensors += [part for heads in recording.heads for part in heads[:3]]
+    whole = sum(tensor.nbytes for tensor in tensors)
+    assert calibrate(subject, CLEAN, CORRUPT, LABELS, repeats=1).kept_bytes_per_token == whole // len(CORRUPT)

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
-from audit_service.domain.work import ROWS_IN_FLIGHT
+from audit_service.domain.work import ROWS_IN_FLIGHT, flight_bytes
 from audit_service.errors import TooLittleMemory
 from tests.workers.engine.models import tiny
 from tests.workers.engine.test_shelves import CLEAN, CORRUPT, LABELS
 from workers.engine import shelves
 from workers.engine.decisions import measure_decisions
 from workers.engine.donors import record
-from workers.engine.memory import flight_bytes, is_out_of_memory, rows_at_once
+from workers.engine.memory import is_out_of_memory, row_bytes, rows_at_once
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
 from workers.engine.shelves import Memory
@@ -36,9 +36,9 @@ def _with(subject: Subject, flight: int) -> Subject:
 @pytest.mark.parametrize("length", [9, 8192])
 def test_the_largest_flight_fits_and_twice_as_many_rows_would_not(flight: int, length: int) -> None:
     subject = _with(tiny("llama"), flight)
-    rows = rows_at_once(subject, length=length)
-    assert rows == 1 or flight_bytes(subject, rows=rows, length=length) <= flight
-    assert rows == ROWS_IN_FLIGHT or flight_bytes(subject, rows=2 * rows, length=length) > flight
+    rows, shape = rows_at_once(subject, length=length), {"row_bytes": row_bytes(subject), "heads": 4}
+    assert rows == 1 or flight_bytes(rows, length, **shape) <= flight
+    assert rows == ROWS_IN_FLIGHT or flight_bytes(2 * rows, length, **shape) > flight
 
 
 def test_a_little_less_memory_packs_no_run_otherwise() -> None:
