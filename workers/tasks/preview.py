@@ -14,7 +14,13 @@ from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairs import Pair
 from audit_service.domain.plan import Mapping
 from audit_service.domain.preview import (
-    FormPreview, Layout, PairPreview, Preview, SegmentTokens, gap_spread, sample,
+    FormPreview,
+    Layout,
+    PairPreview,
+    Preview,
+    SegmentTokens,
+    gap_spread,
+    sample,
 )
 from audit_service.domain.protocol import saturated
 from audit_service.domain.sites import ALL, Site, SiteKind

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from audit_service.domain.work import ROWS_IN_FLIGHT, flight_bytes
-from audit_service.errors import TooLittleMemory
+from audit_service.errors import Cancelled, TooLittleMemory
 from tests.workers.engine.models import tiny
 from tests.workers.engine.test_shelves import CLEAN, CORRUPT, LABELS
 from workers.engine import shelves
@@ -153,3 +153,24 @@ def test_long_prompts_and_deep_models_stay_within_their_budget(layers: int, toke
     command = [sys.executable, "-m", "tests.benchmarks.memory", *map(str, sizes)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_progress_is_told_inside_one_sweep_and_a_stop_inside_it_leaves_the_next_the_same() -> None:
+    subject = _with(tiny("llama"), 40_000)
+    sides = record(subject, CORRUPT), record(subject, CLEAN)
+    exchanges = [Exchange(SiteKind.RESID_PRE, layer, None, (at,), (at,)) for layer in range(3) for at in range(2, 9)]
+    told: list[tuple[int, int]] = []
+
+    def note(done: int, total: int, _: float) -> None:
+        told.append((done, total))
+
+    whole = patch(subject, *sides, exchanges, labels=SINGLE, progress=note)
+    assert len(told) > 3
+    assert told == sorted(told)
+    assert told[-1] == (len(exchanges), len(exchanges))
+    flights = len(told)
+    told.clear()
+    with pytest.raises(Cancelled):
+        patch(subject, *sides, exchanges, labels=SINGLE, progress=note, should_stop=lambda: len(told) == 2)
+    assert 2 == len(told) < flights
+    assert patch(subject, *sides, exchanges, labels=SINGLE).tobytes() == whole.tobytes()

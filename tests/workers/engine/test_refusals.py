@@ -1,0 +1,40 @@
+"""What cannot be traced as asked is refused by name, before anything is computed.
+
+Beside these: a model on the meta device (test_loading), labels outside the vocabulary, prompts over the context and
+logits that are no numbers (test_decisions), sites between attention and MLP of parallel families (test_patching).
+"""
+
+import pytest
+
+from audit_service.domain.sites import SiteKind
+from audit_service.errors import InvalidTrace
+from tests.workers.engine.models import tiny
+from tests.workers.engine.test_matrix import labels_of
+from tests.workers.engine.test_shelves import CLEAN, CORRUPT
+from workers.engine.donors import record
+from workers.engine.patching import patch
+from workers.engine.positions import Exchange
+from workers.engine.sweep import Asked, cells_named, free_pair, map_of
+
+LONGER = (*CORRUPT[:3], 9, 9, *CORRUPT[3:])
+
+
+def test_token_by_token_maps_of_prompts_of_unequal_length_are_refused() -> None:
+    subject, pair = tiny("llama"), free_pair(CLEAN, LONGER)
+    with pytest.raises(InvalidTrace, match="has 11 tokens and the other 9, so single positions have no counterpart"):
+        map_of(subject, SiteKind.RESID_PRE, Asked(pair.corrupt, pair.clean), segments=None, window=1)
+
+
+def test_tokens_by_number_in_prompts_of_unequal_length_are_refused() -> None:
+    pair = free_pair(CLEAN, LONGER)
+    with pytest.raises(InvalidTrace, match="tokens 3 to 4 are asked for in prompts of 11 and 9 tokens"):
+        cells_named(["resid_pre.L1.t3-4"], Asked(pair.corrupt, pair.clean))
+
+
+@pytest.mark.parametrize("kind", [SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN])
+@pytest.mark.parametrize("variant", ["bloom-alibi", "deberta-v2"])
+def test_sites_that_a_family_does_not_show_are_refused(kind: SiteKind, variant: str) -> None:
+    subject = tiny(variant)
+    sides = record(subject, CORRUPT), record(subject, CLEAN)
+    with pytest.raises(InvalidTrace, match=f"attend by their own means, which show no {kind}"):
+        patch(subject, *sides, [Exchange(kind, 0, 0, (3,), (3,))], labels=labels_of(variant))
