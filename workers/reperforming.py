@@ -29,6 +29,8 @@ from workers.rendering.verifying import cells_of, open_bundle
 
 Arrays = Mapping[str, NDArray[np.floating]]
 """What was read of one pair, by name; all in nats but the rank."""
+ROUNDING = 16 * float(np.finfo(np.float32).eps)
+"""Share of a value that float32 may lose: noise drives a prompt's readouts to hundreds of nats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +155,11 @@ def _row(readouts: Arrays, row: int) -> dict[str, NDArray[np.floating]]:
 
 
 def _apart(name: str, stored: NDArray[np.floating], again: NDArray[np.floating]) -> float:
-    """Largest difference; infinite where only one of two is a number."""
+    """Largest difference beyond rounding; infinite where only one of two is a number."""
     stored, again = np.asarray(stored, dtype=np.float64), np.asarray(again, dtype=np.float64)
     difference = np.where(np.isnan(stored) & np.isnan(again), 0, np.abs(stored - again))
     if name == "rank":
         difference = np.maximum(difference - 1, 0) / np.maximum(stored, again)
+    else:
+        difference = np.maximum(difference - ROUNDING * np.nan_to_num(np.abs(stored)), 0)
     return float(np.nan_to_num(difference, nan=np.inf).max())

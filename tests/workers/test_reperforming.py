@@ -83,6 +83,7 @@ def test_a_changed_effect_readout_or_joint_cell_is_found(whole: tuple[Repetition
 def test_a_rank_may_differ_by_one_place_and_a_share_of_itself() -> None:
     stored, again = np.array([1.0, 40_000.0]), np.array([2.0, 40_005.0])
     assert _apart("rank", stored, again) == pytest.approx(4 / 40_005)
-    assert _apart("d", stored, again) == 5
+    assert _apart("d", np.array([1.0, 2.0]), np.array([1.5, 2.0])) == pytest.approx(0.5, abs=1e-5)
+    assert _apart("d", np.array([128.0]), np.array([128.0002])) == 0  # 13 steps of float32
     assert _apart("d", np.array([np.nan]), np.array([np.nan])) == 0
     assert _apart("d", np.array([np.nan]), np.array([1.0])) == np.inf
