@@ -19,7 +19,7 @@ def disparity(context: Context) -> Section:
     blocks += [heading(t("disparity.gap"), "disparity-gap")]
     blocks += [chart] if chart else []
     blocks += [_gaps(context), _equivalence(context), _sensitivity(context)]
-    blocks += [heading(t("disparity.rates"), "disparity-rates"), _rates(context)]
+    blocks += [heading(t("disparity.rates"), "disparity-rates"), _rates(context), _ratios(context)]
     flips = _flip_chart(context)
     blocks += [heading(t("disparity.flips"), "disparity-flips")]
     blocks += [flips] if flips else []
@@ -125,23 +125,28 @@ _OUTCOMES = {
 
 
 def _rates(context: Context) -> Block:
+    columns = _columns(context, ("pairs", "unmeasured", "rate_reference", "rate_comparison"))
+    names = ("pairs", "pairs_not_measured", "rate_reference", "rate_comparison")
+    rows = [
+        [*_scope(contrast), *(context.book.number(f"{contrast.key}.{name}") for name in names)]
+        for contrast in context.contrasts
+    ]
+    return table(context.t("disparity.rates.table"), columns, rows)
+
+
+def _ratios(context: Context) -> Block:
     book = context.book
-    labels = ("pairs", "unmeasured", "rate_reference", "rate_comparison", "rate_ratio", "interval", "katz")
     rows = [
         [
             *_scope(c),
-            book.number(f"{c.key}.pairs"),
-            book.number(f"{c.key}.pairs_not_measured"),
-            book.number(f"{c.key}.rate_reference"),
-            book.number(f"{c.key}.rate_comparison"),
             book.number(f"{c.key}.rate_ratio"),
             book.interval(f"{c.key}.rate_ratio"),
             _with_ref(book.interval(f"{c.key}.rate_ratio_independent"), book.ref(f"{c.key}.rate_ratio_independent")),
         ]
         for c in context.contrasts
     ]
-    columns = _columns(context, labels)
-    return table(context.t("disparity.rates.table"), columns, rows, note=context.t("disparity.rates.note"))
+    columns = _columns(context, ("rate_ratio", "interval", "katz"))
+    return table(context.t("disparity.ratios.table"), columns, rows, note=context.t("disparity.ratios.note"))
 
 
 def _flips(context: Context) -> Block:
