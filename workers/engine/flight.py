@@ -217,7 +217,7 @@ class Flight:
         self._prefixes = [g.prefixes[layer] if g.start and ahead else None for g in self._groups]
         self._scouts = list(self._scouts_of(layer))
         if self._scouts:
-            packed = torch.cat([packed, *(scout.ahead.rows for scout in self._scouts)])
+            packed = torch.cat([packed, *(scout.ahead.rows.to(packed.device) for scout in self._scouts)])
         self._apply(Stage.RESID, packed)
         if self._tap is not None:
             self._tap.resid.append(packed)
@@ -420,7 +420,7 @@ def _whole(run: Run, arrived: Float[Tensor, "row width"] | None) -> Float[Tensor
     """All rows of a run that joins, with those that went ahead in their places."""
     if run.ahead is None or arrived is None:
         return run.rows
-    return run.rows.index_copy(0, run.ahead.at, arrived.to(run.rows.device))
+    return run.rows.index_copy(0, run.ahead.at.to(run.rows.device), arrived.to(run.rows.device))
 
 
 def _keep(kept: Keeper[Tensor]) -> Callable[[Tensor], None]:

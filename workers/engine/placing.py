@@ -76,9 +76,10 @@ class Placed:
         return Run(self.joins, recipient.resid[self.joins][self.start :], tuple(edits), ahead)
 
     def _gone_ahead(self, recipient: Recording) -> Ahead:
-        stream = recipient.resid[self.joins - 1]
-        at = torch.tensor(self.ahead, device=stream.device)
-        return Ahead(at - self.start, stream[at], recipient.z[self.joins - 1][at])
+        # The numbers of rows follow to wherever a layer lives, as those of edits do.
+        at = torch.tensor(self.ahead, device=recipient.entry.hidden.device)
+        stream, z = (kept[self.joins - 1] for kept in (recipient.resid, recipient.z))
+        return Ahead(at - self.start, stream[at.to(stream.device)], z[at.to(z.device)])
 
 
 def place_all(
