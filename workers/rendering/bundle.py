@@ -44,9 +44,9 @@ def _said(event: EventRecord) -> dict[str, Any]:
     return said if event.entry is None else said | {"log": event.entry}
 
 
-def contents(evidence: Evidence, reports: Sequence[Report], cells: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The bundle's files by name, without the manifest. ``cells``: shard key → stored payload."""
-    files = {
+def parts(evidence: Evidence) -> dict[str, bytes]:
+    """The files that repeat a part of the evidence for other programs, by name."""
+    return {
         "README.txt": README.encode(),
         "evidence.json": canonical_json(evidence),
         "plan.json": canonical_json(evidence.plan),
@@ -57,6 +57,11 @@ def contents(evidence: Evidence, reports: Sequence[Report], cells: Mapping[str, 
         "approvals.json": canonical_json([approval.model_dump(mode="json") for approval in evidence.approvals]),
         **exports(evidence),
     }
+
+
+def contents(evidence: Evidence, reports: Sequence[Report], cells: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The bundle's files by name, without the manifest. ``cells``: shard key → stored payload."""
+    files = parts(evidence)
     for report in reports:
         name = f"report.{report.language}"
         files |= {f"{name}.pdf": report.pdf, f"{name}.html": report.html.encode(), f"{name}.json": report.json}

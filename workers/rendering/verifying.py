@@ -6,7 +6,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pikepdf
@@ -23,13 +23,13 @@ from audit_service.domain.tables import Tables
 from audit_service.domain.trace import Trace
 from audit_service.errors import InvalidInput
 from workers.rendering.blocks import EvidenceView, ForestChart, HeatMaps
-from workers.rendering.bundle import MANIFEST, README, event_chain, manifest
+from workers.rendering.bundle import MANIFEST, manifest, parts
 from workers.rendering.catalogue import LANGUAGES
 from workers.rendering.charts import CHINESE, drawn_alike
 from workers.rendering.container import pack
 from workers.rendering.docx import render_docx
 from workers.rendering.evidence import Evidence
-from workers.rendering.exports import CRATE, described, exports
+from workers.rendering.exports import CRATE, described
 from workers.rendering.html import render_html
 from workers.rendering.reading import difference
 from workers.rendering.seal import unsealed
@@ -130,18 +130,7 @@ def _evidence(files: Files) -> Evidence | None:
 
 def _parts(files: Files, evidence: Evidence) -> Iterator[Check]:
     """Each part that stands twice says the same in both places, byte for byte."""
-    expected = {
-        "README.txt": README.encode(),
-        "evidence.json": canonical_json(evidence),
-        "plan.json": canonical_json(evidence.plan),
-        "pair_set.json": canonical_json(evidence.pair_set),
-        "results.json": canonical_json(evidence.judgement),
-        "environment.json": canonical_json([measured.model_dump(mode="json") for measured in evidence.measured]),
-        "events.json": canonical_json(event_chain(evidence.events)),
-        "approvals.json": canonical_json([approval.model_dump(mode="json") for approval in evidence.approvals]),
-        **exports(evidence),
-        MANIFEST: manifest(files, document_id=evidence.document_id),
-    }
+    expected = {**parts(evidence), MANIFEST: manifest(files, document_id=evidence.document_id)}
     for name, content in expected.items():
         yield _agrees(files, name, content)
     yield _identity(evidence)
@@ -221,10 +210,11 @@ def _cells(files: Files, evidence: Evidence) -> Iterator[Check]:
         held = traces[shard.key].digest == shard.digest
         yield Check(f"{name} has the digest that the report prints", held)
     intact = all(traces[shard.key].digest == shard.digest for shard in evidence.shards)
-    expected = {shard.key for shard in _planned(evidence, traces if intact else {})}
-    yield Check("The shards are those of the plan", expected == set(traces))
-    if intact and expected == set(traces):
-        yield _statistics(evidence, traces)
+    planned = _planned(evidence, traces if intact else {})
+    complete = {shard.key for shard in planned} == set(traces)
+    yield Check("The shards are those of the plan", complete)
+    if intact and complete:
+        yield _statistics(evidence, _tables(evidence, planned, traces))
 
 
 def _planned(evidence: Evidence, traces: Mapping[str, Trace]) -> tuple[Shard, ...]:
@@ -232,13 +222,11 @@ def _planned(evidence: Evidence, traces: Mapping[str, Trace]) -> tuple[Shard, ..
     first = shards(evidence.plan, evidence.pair_set)
     if not all(shard.key in traces for shard in first):
         return first
-    effects = Tables.of(evidence.plan, evidence.pair_set, [(shard, traces[shard.key]) for shard in first]).effects
-    return (*first, *joint_shards(evidence.plan, effects))
+    return (*first, *joint_shards(evidence.plan, _tables(evidence, first, traces).effects))
 
 
-def _statistics(evidence: Evidence, traces: Mapping[str, Trace]) -> Check:
+def _statistics(evidence: Evidence, cells: Tables) -> Check:
     what = "The statistics follow from the cells"
-    cells = _tables(evidence, traces)
     again = judge(evidence.plan, cells.decisions, cells.effects, evidence.judgement.controls, joint=cells.joint)
     wrong = _first_difference(evidence.judgement, again)
     return Check(what, wrong is None, wrong or "")
@@ -267,12 +255,11 @@ def cells_of(evidence: Evidence, files: Files) -> Tables:
     traces = {shard.key: Trace(files.get(f"cells/{shard.key}.safetensors", b"")) for shard in evidence.shards}
     if wrong := [shard.key for shard in evidence.shards if traces[shard.key].digest != shard.digest]:
         raise InvalidInput("Cells of the bundle do not hold.", remedy="Verify the bundle.", details=wrong)
-    return _tables(evidence, traces)
+    return _tables(evidence, _planned(evidence, traces), traces)
 
 
-def _tables(evidence: Evidence, traces: Mapping[str, Trace]) -> Tables:
-    plan, pair_set = evidence.plan, evidence.pair_set
-    return Tables.of(plan, pair_set, [(shard, traces[shard.key]) for shard in _planned(evidence, traces)])
+def _tables(evidence: Evidence, planned: Sequence[Shard], traces: Mapping[str, Trace]) -> Tables:
+    return Tables.of(evidence.plan, evidence.pair_set, [(shard, traces[shard.key]) for shard in planned])
 
 
 def _first_difference(printed: Judgement, again: Judgement) -> str | None:
