@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 
 from audit_service.db.handles import Database
 from audit_service.domain.plan import Plan
-from audit_service.identity.permissions import Role
+from audit_service.domain.roles import Role
 from tests.findings.made import add_findings
 from tests.identity.made import issue
 from tests.service import Audit, bearer

@@ -11,6 +11,7 @@ from audit_service.client._people import PeopleCalls
 from audit_service.client._records import RecordCalls
 from audit_service.client._runs import RunCalls
 from audit_service.domain.behaviors import Behavior
+from audit_service.domain.notifications import MessageState
 from audit_service.domain.pairreaders import PairFormat
 from audit_service.domain.pairs import Pair
 from audit_service.domain.readings import MetricDefinition
@@ -18,7 +19,6 @@ from audit_service.library.schemas import LibraryEntry, LibraryEntryDetail
 from audit_service.metrics.schemas import MetricVersion
 from audit_service.modelimports.schemas import Import, ImportCreate
 from audit_service.notifications.schemas import Message, NewTarget, TargetCreate
-from audit_service.notifications.topics import MessageState
 from audit_service.pairsets.schemas import PairSet, PairSetGenerate, PreviewCreate, PreviewRecord
 from audit_service.registry.schemas import ModelVersion, ModelVersionCreate
 from audit_service.revalidation.schemas import AcceptedRun, Revalidation, RevalidationCreate

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from audit_service.approvals.schemas import ApprovalRecord, DecisionMade, Submission
 from audit_service.client._asking import Asking, new_key
 from audit_service.client._modes import call, stream
-from audit_service.identity.permissions import Role
+from audit_service.domain.roles import Role
 from audit_service.identity.schemas import Me, NewToken, Token, TokenCreate, User
 from audit_service.sharing.schemas import NewShare, Share, ShareCreate
 

@@ -7,9 +7,9 @@ from sqlalchemy import func, select
 from audit_service.db import locks
 from audit_service.db.handles import Acting, Database, WriteSession, act
 from audit_service.db.tables import MembershipRow, OrganisationRow
+from audit_service.domain.roles import Role
 from audit_service.errors import Conflict
 from audit_service.identity import people, tokens
-from audit_service.identity.permissions import Role
 from audit_service.identity.tokens import Secret
 
 FIRST_ORGANISATION = "01936f5e-0000-7000-8000-00000000f125"

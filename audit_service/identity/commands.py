@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audit_service.domain.roles import Role
 from audit_service.errors import Conflict, InvalidInput
 from audit_service.identity.passwords import SHORTEST as SHORTEST_PASSWORD
-from audit_service.identity.permissions import Role
 from audit_service.settings import get_settings
 
 if TYPE_CHECKING:

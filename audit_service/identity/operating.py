@@ -11,11 +11,11 @@ from sqlalchemy import select
 from audit_service.db.handles import Acting, Database, WriteSession, act
 from audit_service.db.tables import MembershipRow, OrganisationRow, TokenRow, UserRow
 from audit_service.domain.lifecycle import EventKind
+from audit_service.domain.roles import Permission
 from audit_service.errors import NotFound
 from audit_service.events import repository as events
 from audit_service.identity import passwords, people, tokens
 from audit_service.identity.bootstrap import BY
-from audit_service.identity.permissions import Permission
 from audit_service.identity.tokens import Secret
 
 

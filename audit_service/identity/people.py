@@ -13,10 +13,10 @@ from audit_service.db.base import Ensured
 from audit_service.db.handles import Acting, Database, ReadSession, WriteSession, act, whom
 from audit_service.db.tables import MembershipRow, OrganisationRow, UserRow
 from audit_service.domain.lifecycle import EventKind
+from audit_service.domain.roles import Role
 from audit_service.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from audit_service.events import repository as events
 from audit_service.identity import passwords, tokens
-from audit_service.identity.permissions import Role
 from audit_service.identity.principals import Principal
 from audit_service.identity.tokens import Secret
 

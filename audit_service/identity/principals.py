@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from audit_service.db.handles import Acting
+from audit_service.domain.roles import Permission, Role
 from audit_service.errors import Forbidden
-from audit_service.identity.permissions import Permission, Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from pydantic import Field, SecretStr, StringConstraints
 from audit_service.border.schemas import Answer, Name
 from audit_service.db.tables import MembershipRow
 from audit_service.domain.manifest import Frozen
+from audit_service.domain.roles import Permission, Role
 from audit_service.identity import passwords
-from audit_service.identity.permissions import Permission, Role
 from audit_service.identity.tokens import Secret
 
 Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^\x00-\x20@]+@[^\x00-\x20@]+$", to_lower=True)]

@@ -10,10 +10,10 @@ from audit_service.db.base import new_id
 from audit_service.db.handles import Acting, Database, ReadSession, WriteSession
 from audit_service.db.tables import MembershipRow, TokenRow
 from audit_service.domain.lifecycle import EventKind
+from audit_service.domain.roles import ROLES, Permission, Role
 from audit_service.errors import InvalidInput, NotFound, Unauthenticated
 from audit_service.events import repository as events
 from audit_service.identity.bearer import Bearer
-from audit_service.identity.permissions import ROLES, Permission, Role
 from audit_service.identity.principals import Principal
 
 KIND = "audit"

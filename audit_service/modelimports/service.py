@@ -12,12 +12,12 @@ from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession, WriteSession, whom
 from audit_service.db.tables import ImportRow, ModelRow, ModelVersionRow
 from audit_service.domain.lifecycle import EventKind, ImportState
+from audit_service.domain.notifications import Topic
 from audit_service.errors import Conflict, InvalidInput
 from audit_service.events import repository as events
 from audit_service.identity.bootstrap import FIRST_ORGANISATION
 from audit_service.modelimports.schemas import ImportCreate, MlflowEvent
 from audit_service.notifications import service as notifications
-from audit_service.notifications.topics import Topic
 from audit_service.registry import repository as registry_rows
 from audit_service.registry import service as registry
 from audit_service.registry.schemas import Dtype, ModelVersionCreate

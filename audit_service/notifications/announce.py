@@ -7,9 +7,9 @@ from sqlalchemy import select
 from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import ModelVersionRow, RevalidationRow, RunRow, VerdictRow
 from audit_service.domain.lifecycle import RunState
+from audit_service.domain.notifications import Topic
 from audit_service.domain.sentences import english
 from audit_service.notifications import service
-from audit_service.notifications.topics import Topic
 from audit_service.revalidation import repository as revalidations
 
 _TOPICS = {

@@ -11,9 +11,9 @@ from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.base import Ensured
 from audit_service.db.tables import MessageRow, TargetRow
+from audit_service.domain.notifications import MessageState, Topic
 from audit_service.notifications import service
 from audit_service.notifications.schemas import Message, NewTarget, Target, TargetCreate
-from audit_service.notifications.topics import MessageState, Topic
 from audit_service.problems import WITH_BODY, responses
 
 router = APIRouter(tags=["notifications"], route_class=Guarded)

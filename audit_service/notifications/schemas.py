@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from audit_service.border.schemas import Answer
 from audit_service.domain.manifest import Frozen
-from audit_service.notifications.topics import MessageState, TargetKind, Topic
+from audit_service.domain.notifications import MessageState, TargetKind, Topic
 
 _ALL = tuple(topic for topic in Topic if topic is not Topic.TEST)
 

@@ -14,11 +14,11 @@ from audit_service.db.handles import Database, ReadSession, WriteSession
 from audit_service.db.queries import narrowed
 from audit_service.db.tables import MessageRow, TargetRow
 from audit_service.domain.lifecycle import EventKind
+from audit_service.domain.notifications import MessageState, TargetKind, Topic
 from audit_service.errors import Conflict, InvalidInput, NotFound
 from audit_service.events import repository as events
 from audit_service.notifications import mail, webhooks
 from audit_service.notifications.schemas import TargetCreate
-from audit_service.notifications.topics import MessageState, TargetKind, Topic
 from audit_service.notifications.webhooks import Undelivered
 from audit_service.settings import Settings, get_settings
 

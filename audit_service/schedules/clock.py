@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import insert
 from audit_service import dispatch
 from audit_service.db.handles import Database, WriteSession
 from audit_service.db.tables import OccurrenceRow, ScheduleRow
+from audit_service.domain.notifications import Topic
 from audit_service.domain.schedules import OccurrenceKind
-from audit_service.notifications.topics import Topic
 from audit_service.schedules import log, repository
 from audit_service.schedules.standing import overdue_since
 

@@ -3,9 +3,9 @@
 from audit_service.db.handles import WriteSession
 from audit_service.db.tables import OccurrenceRow, ScheduleRow
 from audit_service.domain.lifecycle import EventKind
+from audit_service.domain.notifications import Topic
 from audit_service.events import repository as events
 from audit_service.notifications import service as notifications
-from audit_service.notifications.topics import Topic
 
 CLOCK = "clock"
 """Who acts where only time has passed."""

@@ -9,9 +9,9 @@ from audit_service.db import locks
 from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import OccurrenceRow, ScheduleRow
+from audit_service.domain.notifications import Topic
 from audit_service.domain.schedules import OccurrenceState
 from audit_service.errors import Conflict, InvalidInput, NotFound
-from audit_service.notifications.topics import Topic
 from audit_service.registry import service as registry
 from audit_service.revalidation import repository as revalidations
 from audit_service.revalidation import service as revalidation

@@ -11,7 +11,8 @@ from fastapi.testclient import TestClient
 from starlette.types import Message
 
 from audit_service.border.limits import CALL, FILES, KIB, MIB, OPEN_CALL
-from audit_service.identity.permissions import NEEDS, Role
+from audit_service.domain.roles import Role
+from audit_service.identity.permissions import NEEDS
 from tests.identity.made import issue
 from tests.identity.test_permissions import calls
 from tests.test_problems import is_problem

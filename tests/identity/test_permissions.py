@@ -12,11 +12,12 @@ from sqlalchemy import func
 
 from audit_service.db.handles import Database
 from audit_service.db.tables import MessageRow, OccurrenceRow, TargetRow
+from audit_service.domain.notifications import TargetKind
 from audit_service.domain.plan import Plan
+from audit_service.domain.roles import ROLES, Permission, Role
 from audit_service.domain.schedules import OccurrenceKind
 from audit_service.identity import bootstrap
-from audit_service.identity.permissions import NEEDS, ROLES, Permission, Role
-from audit_service.notifications.topics import TargetKind
+from audit_service.identity.permissions import NEEDS
 from tests.findings.made import KEY, add_findings
 from tests.identity.made import add_user, issue
 from tests.service import Audit, bearer

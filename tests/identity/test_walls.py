@@ -11,9 +11,9 @@ from audit_service.db.base import Base, Offered, Owned
 from audit_service.db.handles import Database
 from audit_service.db.tables import MetricRow, ModelRow
 from audit_service.domain.readings import BUILT_IN
+from audit_service.domain.roles import Role
 from audit_service.identity import bootstrap, people
 from audit_service.identity.bootstrap import FIRST_ORGANISATION
-from audit_service.identity.permissions import Role
 
 
 @pytest.fixture

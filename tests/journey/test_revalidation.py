@@ -20,11 +20,11 @@ from audit_service.client import Client
 from audit_service.domain.auditfile import ModelSource
 from audit_service.domain.drift import Change
 from audit_service.domain.lifecycle import ImportState, RunState
+from audit_service.domain.notifications import TargetKind
 from audit_service.embedded.processes import wait_until
 from audit_service.modelimports.schemas import ImportCreate
 from audit_service.notifications import webhooks
 from audit_service.notifications.schemas import NewTarget, TargetCreate
-from audit_service.notifications.topics import TargetKind
 from audit_service.processes import kept_token
 from audit_service.schedules.schemas import ScheduleCreate
 from audit_service.settings import Settings

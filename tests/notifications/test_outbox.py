@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 from audit_service.audits import lifecycle
 from audit_service.db.handles import Database, WriteSession
 from audit_service.domain.lifecycle import RunState
+from audit_service.domain.notifications import Topic
 from audit_service.notifications import service
 from audit_service.notifications.service import ATTEMPTS, delay, deliver_due
-from audit_service.notifications.topics import Topic
 from audit_service.settings import Settings, get_settings
 from tests.receivers import Hook, hook_server, mail_server
 from tests.revalidation.made import complete

@@ -15,11 +15,11 @@ from audit_service import dispatch
 from audit_service.db.handles import Database
 from audit_service.db.tables import EventRow, MessageRow, OccurrenceRow, RunRow, ScheduleRow
 from audit_service.domain.lifecycle import EventKind
+from audit_service.domain.notifications import TargetKind, Topic
 from audit_service.domain.schedules import OccurrenceKind, OccurrenceState, Rule
 from audit_service.errors import BrokerDown, Conflict
 from audit_service.notifications import service as notifications
 from audit_service.notifications.schemas import TargetCreate
-from audit_service.notifications.topics import TargetKind, Topic
 from audit_service.schedules import service
 from audit_service.schedules.clock import tick
 from audit_service.schedules.schemas import ScheduleChange, ScheduleCreate

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from audit_service.db.base import Base, Id, Identified, Owned, Timestamp, choice
-from audit_service.notifications.topics import MessageState, TargetKind
+from audit_service.domain.notifications import MessageState, TargetKind
 
 
 class TargetRow(Identified, Owned, Base):

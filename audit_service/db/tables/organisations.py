@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from audit_service.db.base import Base, Id, Identified, Owned, Timestamp, choice
-from audit_service.identity.permissions import Role
+from audit_service.domain.roles import Role
 
 
 class OrganisationRow(Identified, Base):
