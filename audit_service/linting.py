@@ -38,7 +38,7 @@ def lint_file(file: Path) -> Linted:
     spans = None
     if (folder := tokenizer_folder(file, audit)) is not None:
         check_labels(folder, audit.behavior.labels)
-        spans = unequal_spans(folder, pairs)
+        spans = len(unequal_spans(folder, pairs)) / len(pairs)
     findings = lint(
         behavior=audit.behavior,
         tracing=audit.tracing,

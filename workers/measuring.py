@@ -16,6 +16,8 @@ from audit_service.domain.sites import Site
 from audit_service.domain.trace import DecisionCells, EffectCells
 from workers.engine.decisions import Decisions, measure_decisions
 from workers.engine.patching import PairEffects
+from workers.engine.placing import check
+from workers.engine.positions import Exchange
 from workers.engine.subject import Subject
 from workers.engine.tokens import EncodedPair, labels_of, prompts_of
 from workers.engine.variants import Setting, trace_variant
@@ -123,6 +125,13 @@ def effect_cells(
         patched=np.stack([pair.patched for pair in ours]),
         readouts=_readouts(plan, ours, found, corruption) if all_readouts else {},
     )
+
+
+def require_sites(subject: Subject, plan: Plan) -> None:
+    """Raise InvalidTrace for a site that the model does not have: in the first shard, before the decisions even."""
+    for site in plan.sites:
+        for one in site.parts:
+            check(subject.anatomy, Exchange(one.kind, one.layer, one.head, (0,), (0,)))
 
 
 def joint_sets(plan: Plan, keys: Sequence[str]) -> list[tuple[Site, ...]]:

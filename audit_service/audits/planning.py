@@ -51,7 +51,7 @@ def make_plan(
         tracing=wanted.tracing,
         judging=wanted.judging,
         metrics=_metrics(session, wanted) if defined is None else defined,
-        unequal_spans=unequal_spans(Path(model.path), pair_set.pairs),
+        unequal=unequal_spans(Path(model.path), pair_set.pairs),
     )
     locks.hold(session, f"plan/{terms.digest}")
     present = repository.plan_with_terms(session, terms.digest)

@@ -8,7 +8,7 @@ from pydantic import Field
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.manifest import Frozen, digest
 from audit_service.domain.readings import DEFAULT, LOGITS, PREFIXES, MetricDefinition
-from audit_service.domain.sites import ALL, Site, SiteKind, site_grid
+from audit_service.domain.sites import ALL, KV_KINDS, Site, SiteKind, site_grid
 
 
 class Direction(StrEnum):
@@ -47,7 +47,7 @@ class Mapping(StrEnum):
     RIGHT_ALIGNED = "right_aligned"
     """Last to last, and so on backwards; the longer segment's surplus on the left takes no part."""
     EQUAL_ONLY = "equal_only"
-    """Pairs of unequal spans are refused."""
+    """None of a token: only pairs whose cues have equally many tokens on both sides are traced."""
 
 
 class ModelIdentity(Frozen):
@@ -62,10 +62,17 @@ class ModelIdentity(Frozen):
     """The class name in config.json, such as LlamaForCausalLM."""
     layers: int = Field(ge=1)
     heads: int = Field(ge=1)
+    kv_heads: int | None = Field(default=None, ge=1, exclude_if=lambda count: count is None)
+    """Heads of keys and values, fewer than ``heads`` where queries share them; None in versions that were registered
+    before they were counted, and in plans that exchange neither."""
     parameters: int = Field(ge=1)
     files: dict[str, str]
     """File name → SHA-256."""
     chat_template_digest: str | None = None
+
+    def heads_of(self, kind: SiteKind) -> int:
+        """How many heads a kind of head sites has."""
+        return self.kv_heads or self.heads if kind in KV_KINDS else self.heads
 
 
 class Tracing(Frozen):
@@ -164,6 +171,8 @@ class Plan(Frozen):
     """True where another plan over this model and behavior was run first, so that its results could be seen."""
     predecessor: str | None = None
     """Digest of that plan."""
+    traced: tuple[str, ...] = Field(default=(), exclude_if=lambda ids: not ids)
+    """Pairs that are traced, by id, where the mapping leaves out pairs of unequal spans; none where any may be."""
 
     @cached_property
     def digest(self) -> str:
@@ -175,6 +184,7 @@ class Plan(Frozen):
             self.tracing.kinds,
             layers=self.model.layers,
             heads=self.model.heads,
+            kv_heads=self.model.kv_heads,
             segments=self.tracing.segments,
             head_segments=self.tracing.head_segments,
             windows=self.tracing.windows,

@@ -5,7 +5,7 @@ should stop a run from starting; warnings and notes are printed beside the numbe
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from collections.abc import Mapping as Lookup
 from dataclasses import dataclass
 from functools import partial
@@ -89,6 +89,8 @@ class Draft:
     exploratory: bool
     predecessor: str | None
     seen: Seen
+    traced: Collection[str] = ()
+    """Ids of the pairs that may be traced; none where any may be."""
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -107,12 +109,13 @@ def lint(
     exploratory: bool = False,
     predecessor: str | None = None,
     seen: Seen | None = None,
+    traced: Collection[str] = (),
 ) -> tuple[LintFinding, ...]:
     """Every rule that the draft of a plan does not keep, in the order of the rules' ids.
 
     ``seen`` adds what only the model can tell; a rule that asks for more than is known says that it was not evaluated.
     """
-    draft = Draft(behavior, tracing, judging, tuple(pairs), exploratory, predecessor, seen or Seen())
+    draft = Draft(behavior, tracing, judging, tuple(pairs), exploratory, predecessor, seen or Seen(), traced)
     findings = (finding for rule in RULES for finding in rule(draft))
     return tuple(sorted(findings, key=lambda finding: finding.rule))
 
@@ -127,6 +130,7 @@ def lint_plan(plan: Plan, pairs: Sequence[Pair], seen: Seen | None = None) -> tu
         exploratory=plan.exploratory,
         predecessor=plan.predecessor,
         seen=seen,
+        traced=plan.traced,
     )
 
 
@@ -146,8 +150,10 @@ def _unequal_spans(draft: Draft) -> Iterator[LintFinding]:
     if share is None:
         yield _not_evaluated("P001")
     elif share:
-        refused = draft.tracing.mapping is Mapping.EQUAL_ONLY
-        yield finding("P001", Level.ERROR if refused else Level.NOTE, share=share)
+        left_out = draft.tracing.mapping is Mapping.EQUAL_ONLY
+        sentence = say("left_out.P001" if left_out else "lint.P001", share=share)
+        level = Level.WARNING if left_out else Level.NOTE
+        yield LintFinding(rule="P001", level=level, sentence=sentence, remedy=say("remedy.P001"))
 
 
 def _colliding_answers(draft: Draft) -> Iterator[LintFinding]:
@@ -249,7 +255,8 @@ def _shared_cues(draft: Draft) -> Iterator[LintFinding]:
 def _traced(draft: Draft) -> Iterator[LintFinding]:
     needed = fewest_clusters(draft.judging.alpha)
     for form in draft.forms:
-        available = len({pair.cluster for pair in draft.of_form(form, PairKind.CONTRAST)})
+        contrast = draft.of_form(form, PairKind.CONTRAST)
+        available = len({pair.cluster for pair in contrast if not draft.traced or pair.id in draft.traced})
         clusters = min(available, draft.tracing.pairs_per_form)
         if clusters < needed:
             yield finding("P018", Level.WARNING, form=form, clusters=clusters, needed=needed)

@@ -156,6 +156,10 @@ CATALOGUE: Final[dict[str, str]] = {
         "{share:.0%} of pairs have cue spans of unequal token length; the surplus takes no part in position-wise "
         "patches."
     ),
+    "left_out.P001": (
+        "{share:.0%} of pairs have cue spans of unequal token length and are not traced: what is said of sites rests "
+        "on the other cues alone."
+    ),
     "remedy.P001": (
         "Choose cues of equal token length, or read position-wise effects of the cue segment with this in mind."
     ),

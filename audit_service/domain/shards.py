@@ -24,9 +24,12 @@ def shards(plan: Plan, pair_set: PairSet) -> tuple[Shard, ...]:
 
 def traced_pairs(plan: Plan, pair_set: PairSet, form: str) -> tuple[Pair, ...]:
     """The pairs of a form that are patched, contrast before placebo: drawn by the plan's seed, each cluster
-    once before any twice, and as many cue pairs as possible.
+    once before any twice, and as many cue pairs as possible. A plan that leaves some out names those that it drew.
     """
     pairs = [pair for pair in pair_set.pairs if pair.form == form]
+    if plan.traced:
+        of_form = {pair.id: pair for pair in pairs}
+        return tuple(of_form[name] for name in plan.traced if name in of_form)
     contrast = [pair for pair in pairs if pair.kind is PairKind.CONTRAST]
     placebo = [pair for pair in pairs if pair.kind is PairKind.PLACEBO]
     tracing = plan.tracing

@@ -28,6 +28,10 @@ WINDOWED = frozenset({SiteKind.ATTN_OUT, SiteKind.MLP_OUT})
 WRITERS = frozenset({SiteKind.Z, SiteKind.ATTN_OUT, SiteKind.MLP_OUT})
 """Parts that add to the residual stream; the stream itself contains all parts before it."""
 HEAD_KINDS = frozenset({SiteKind.Z, SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN})
+KV_KINDS = frozenset({SiteKind.K, SiteKind.V})
+"""Kinds that grouped queries share: they have as many heads as there are keys and values."""
+POSITIONED = frozenset({SiteKind.Q, SiteKind.K, SiteKind.PATTERN})
+"""Kinds that carry their token's position, so that they have a counterpart at the same position alone."""
 ALL = "all"
 """Segment name that stands for every position."""
 DECISION = "decision"
@@ -63,6 +67,7 @@ def site_grid(
     *,
     layers: int,
     heads: int,
+    kv_heads: int | None = None,
     segments: Sequence[str],
     head_segments: Sequence[str] = (ALL,),
     windows: Sequence[int] = (1,),
@@ -70,14 +75,15 @@ def site_grid(
     """Every site of the kinds, in canonical order: width of the window, kind, layer, head, segment.
 
     Head sites use ``head_segments``; the others use ``segments``. Windows wider than one layer are made of the kinds in
-    ``WINDOWED`` alone.
+    ``WINDOWED`` alone. Without ``kv_heads`` each head has a key and a value of its own.
     """
+    counts = dict.fromkeys(HEAD_KINDS, heads) | dict.fromkeys(KV_KINDS, heads if kv_heads is None else kv_heads)
     return tuple(
         Site(kind, layer, head, segment, width)
         for width in sorted(set(windows))
         for kind in kinds
         if width == 1 or kind in WINDOWED
         for layer in range(layers - width + 1)
-        for head in (range(heads) if kind in HEAD_KINDS else [None])
+        for head in (range(counts[kind]) if kind in HEAD_KINDS else [None])
         for segment in (head_segments if kind in HEAD_KINDS else segments)
     )

@@ -18,6 +18,7 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json",
 LARGEST_HEADER = 100_000_000
 """Of a safetensors file, as its own library limits it."""
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+_KV_HEADS = ("num_key_value_heads",)
 _HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
 
 
@@ -48,7 +49,8 @@ def _inspect(folder: Path, *, name: str, version: str, dtype: str) -> ModelIdent
         dtype=dtype,
         architecture=_architecture(config),
         layers=_number(config, _LAYERS, what="layers"),
-        heads=_number(config, _HEADS, what="attention heads"),
+        heads=(heads := _number(config, _HEADS, what="attention heads")),
+        kv_heads=_found(config, _KV_HEADS) or heads,
         parameters=parameters,
         files=files,
         chat_template_digest=_chat_template_digest(folder),
@@ -214,13 +216,19 @@ def _architecture(config: dict[str, Any]) -> str:
     raise InvalidModel("config.json names no architecture.", remedy="Add the list `architectures` to config.json.")
 
 
-def _number(config: dict[str, Any], names: tuple[str, ...], *, what: str) -> int:
+def _found(config: dict[str, Any], names: tuple[str, ...]) -> int | None:
     """The first of the names that the configuration, or its text part, has."""
     text = config.get("text_config")
     for part in (config, text if isinstance(text, dict) else {}):
         for name in names:
             if isinstance(number := part.get(name), int) and number >= 1:
                 return number
+    return None
+
+
+def _number(config: dict[str, Any], names: tuple[str, ...], *, what: str) -> int:
+    if (number := _found(config, names)) is not None:
+        return number
     raise InvalidModel(
         f"config.json does not say how many {what} the model has.", remedy=f"It stands in one of: {', '.join(names)}."
     )

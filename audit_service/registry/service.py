@@ -32,11 +32,12 @@ def register(
     present = repository.version_labelled(session, model_id=model.id, version=wanted.version)
     if present is None:
         return Ensured(_added(session, model, identity, files), is_new=True)
-    if present.identity != identity:
+    if present.identity not in (identity, identity.model_copy(update={"kv_heads": None})):
         raise Conflict(
             f"{wanted.name} {wanted.version} is registered with other files or another dtype.",
             remedy="Register these files under a new version label.",
         )
+    present.identity = identity  # of one that was registered before its heads of keys and values were counted
     return Ensured(present, is_new=False)
 
 

@@ -10,8 +10,8 @@ from audit_service.registry.labels import read_tokenizer
 AT_ONCE = 2000
 
 
-def unequal_spans(folder: Path, pairs: Sequence[Pair]) -> float:
-    """Share of the pairs of which a cue has more tokens on one side; a token that touches a cue belongs to it.
+def unequal_spans(folder: Path, pairs: Sequence[Pair]) -> frozenset[str]:
+    """Ids of the pairs of which a cue has more tokens on one side; a token that touches a cue belongs to it.
 
     Counted in the prompt before any chat template, which changes nothing inside it. Raises InvalidModel if the folder's
     tokenizer cannot be read.
@@ -30,5 +30,5 @@ def unequal_spans(folder: Path, pairs: Sequence[Pair]) -> float:
             counts[segments, side] = tuple(
                 sum(low < end and high > start for low, high in encoding.offsets) for start, end in cues
             )
-    unequal = [counts[pair.segments, Side.REFERENCE] != counts[pair.segments, Side.COMPARISON] for pair in pairs]
-    return sum(unequal) / len(unequal)
+    sides = (Side.REFERENCE, Side.COMPARISON)
+    return frozenset(pair.id for pair in pairs if len({counts[pair.segments, side] for side in sides}) > 1)

@@ -6,7 +6,17 @@ from audit_service.domain.behaviors import Behavior
 from audit_service.domain.cost import estimate
 from audit_service.domain.generation import generate
 from audit_service.domain.pairs import Pair, PairKind, PairSet, Segment
-from audit_service.domain.plan import Corruption, Direction, Judging, ModelIdentity, Plan, Shard, ShardKind, Tracing
+from audit_service.domain.plan import (
+    Corruption,
+    Direction,
+    Judging,
+    Mapping,
+    ModelIdentity,
+    Plan,
+    Shard,
+    ShardKind,
+    Tracing,
+)
 from audit_service.domain.planning import changed_after, compose
 from audit_service.domain.preview import FormPreview, Layout, Preview
 from audit_service.domain.readings import MetricDefinition
@@ -162,13 +172,72 @@ def test_exchanging_two_sites_at_once_is_counted_too() -> None:
     ), rel=0.25)  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN])
-def test_sites_that_need_equal_positions_are_refused_with_the_way_out(kind: SiteKind) -> None:
+GROUPED = MODEL.model_copy(update={"heads": 4, "kv_heads": 2})
+UNEQUAL = frozenset(pair.id for number, pair in enumerate(PAIRS.pairs) if number % 2)
+
+
+def inside(unequal: frozenset[str] | None, **tracing: Any) -> Plan:
+    return compose(GROUPED, BEHAVIOR, PAIRS, tracing=Tracing(**tracing), judging=JUDGING, unequal=unequal)
+
+
+@pytest.mark.parametrize("kind", [SiteKind.Q, SiteKind.K, SiteKind.PATTERN])
+@pytest.mark.parametrize("unequal", [None, UNEQUAL])
+def test_sites_that_carry_positions_are_refused_with_the_way_out_where_cues_differ_in_length(
+    kind: SiteKind, unequal: frozenset[str] | None
+) -> None:
     with pytest.raises(InvalidInput) as caught:
-        plan(kinds=(SiteKind.RESID_PRE, kind))
+        inside(unequal, kinds=(SiteKind.RESID_PRE, kind))
+    [said] = caught.value.details
+    assert said.startswith(f"{kind} carries its token's position")
+    assert "equal_only" in said
+    assert inside(frozenset(), kinds=(kind,)).traced == ()
+
+
+def test_values_are_traced_whatever_the_lengths_with_the_heads_that_queries_share() -> None:
+    wanted = inside(UNEQUAL, kinds=(SiteKind.V, SiteKind.Z))
+    heads = {kind: {site.head for site in wanted.sites if site.kind is kind} for kind in (SiteKind.V, SiteKind.Z)}
+    assert heads == {SiteKind.V: {0, 1}, SiteKind.Z: {0, 1, 2, 3}}
+    assert wanted.traced == ()
+
+
+def test_pairs_of_unequal_spans_are_left_out_of_the_draw_where_the_mapping_says_so() -> None:
+    wanted = inside(UNEQUAL, kinds=(SiteKind.Q,), mapping=Mapping.EQUAL_ONLY, pairs_per_form=3)
+    left = PairSet(name=PAIRS.name, pairs=tuple(pair for pair in PAIRS.pairs if pair.id not in UNEQUAL))
+    drawn = {form.name: traced_pairs(wanted, PAIRS, form.name) for form in BEHAVIOR.forms}
+    assert drawn == {form: traced_pairs(plan(pairs_per_form=3), left, form) for form in drawn}
+    assert wanted.traced == tuple(pair.id for pairs in drawn.values() for pair in pairs)
+    assert Plan.model_validate_json(wanted.model_dump_json()).digest == wanted.digest
+
+
+def test_a_form_without_equal_contrasts_is_named() -> None:
+    raw = frozenset(pair.id for pair in PAIRS.pairs if pair.form == "raw" and pair.kind is PairKind.CONTRAST)
+    with pytest.raises(InvalidInput, match="No contrast of the form raw has cues of equal token length"):
+        inside(raw, mapping=Mapping.EQUAL_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("tracing", "said"),
+    [
+        ({"kinds": (SiteKind.Q,), "corruptions": tuple(Corruption)[:3]}, "resample takes prompts of other pairs"),
+        ({"kinds": (SiteKind.PATTERN,), "corruptions": (Corruption.PAIR, Corruption.ZERO)}, "ablate z instead"),
+    ],
+)
+def test_corruptions_without_counterparts_are_refused_inside_attention(tracing: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        inside(frozenset(), **tracing)
+    assert any(said in detail for detail in caught.value.details)
+
+
+def test_a_version_registered_before_keys_and_values_were_counted_is_registered_again() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        plan(kinds=(SiteKind.V,))
     assert caught.value.details == [
-        f"{kind} needs equal token positions on both sides; patch it pair by pair with `audit-service trace`"
+        "the model version was registered before its heads of keys and values were counted: register it again"
     ]
+    assert inside(frozenset()).digest == compose(
+        GROUPED.model_copy(update={"kv_heads": None}),
+        BEHAVIOR, PAIRS, tracing=Tracing(), judging=JUDGING, unequal=frozenset(),
+    ).digest  # fmt: skip
 
 
 def test_a_mean_by_position_is_refused_with_the_way_out() -> None:

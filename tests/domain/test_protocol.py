@@ -37,7 +37,7 @@ def test_a_sound_plan_has_nothing_but_notes() -> None:
         ("P001", Level.NOTE, {"seen": Seen(unequal_spans=0.5)}),
         (
             "P001",
-            Level.ERROR,
+            Level.WARNING,
             {
                 "seen": Seen(unequal_spans=0.5),
                 "tracing": TRACING.model_copy(update={"mapping": Mapping.EQUAL_ONLY}),
@@ -60,6 +60,7 @@ def test_a_sound_plan_has_nothing_but_notes() -> None:
         ("P015", Level.ERROR, {"subject": behavior(groups=("black", "asian")), "pairs": generate(behavior()).pairs}),
         ("P016", Level.NOTE, {}),
         ("P018", Level.WARNING, {"tracing": TRACING.model_copy(update={"pairs_per_form": 5})}),
+        ("P018", Level.WARNING, {"traced": [pair.id for pair in generate(behavior()).pairs[:3]]}),
         ("P021", Level.ERROR, {"predecessor": "0" * 64}),
     ],
 )

@@ -5,6 +5,8 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from audit_service.db.handles import Database
+from audit_service.db.tables import ModelVersionRow
 from tests.service import Audit
 
 
@@ -49,6 +51,19 @@ def test_a_label_never_stands_for_other_files(api: TestClient, audit: Audit, mod
 def test_the_number_format_is_part_of_the_version(api: TestClient, audit: Audit, model_folder: Path) -> None:
     audit.model()
     assert api.post("/v1/model-versions", json=wanted(model_folder, dtype="bfloat16")).status_code == 409
+
+
+def test_a_version_from_before_keys_and_values_were_counted_learns_their_number(
+    api: TestClient, audit: Audit, model_folder: Path, database: Database
+) -> None:
+    made = audit.model()
+    with database.writing() as session:
+        row = session.get_one(ModelVersionRow, made["id"])
+        row.identity = row.identity.model_copy(update={"kv_heads": None})
+    answer = api.post("/v1/model-versions", json=wanted(model_folder))
+    assert answer.status_code == 200
+    assert answer.json() == made
+    assert made["identity"]["kv_heads"] == 3
 
 
 def test_a_refused_model_leaves_nothing_behind(api: TestClient, model_folder: Path) -> None:

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +25,15 @@ def edit(file: Path, **changes: object) -> None:
 
 def test_the_identity_is_read_from_the_files_alone(model_folder: Path) -> None:
     found = identity(model_folder)
-    assert (found.layers, found.heads, found.parameters) == (2, 3, 40)
+    assert (found.layers, found.heads, found.kv_heads, found.parameters) == (2, 3, 3, 40)
     assert found.architecture == "LlamaForCausalLM"
     assert found.chat_template_digest == hashlib.sha256(b"{{ messages }}").hexdigest()
+
+
+@pytest.mark.parametrize("place", [{"num_key_value_heads": 1}, {"text_config": {"num_key_value_heads": 1}}])
+def test_heads_of_keys_and_values_are_counted_where_queries_share_them(model_folder: Path, place: Any) -> None:
+    edit(model_folder / "config.json", **place)
+    assert (identity(model_folder).heads, identity(model_folder).kv_heads) == (3, 1)
 
 
 def test_every_file_is_hashed_and_the_digest_is_that_of_the_list(model_folder: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from audit_service.domain.sites import HEAD_KINDS, SiteKind
+from audit_service.domain.sites import HEAD_KINDS, KV_KINDS, SiteKind
 from audit_service.errors import InvalidTrace
 from workers.engine.anatomy import Anatomy
 from workers.engine.changes import Change, donors_own
@@ -229,7 +229,7 @@ def _try_change(anatomy: Anatomy, exchange: Exchange, donor: Recording) -> None:
 
 def heads_of(anatomy: Anatomy, kind: SiteKind) -> int:
     """How many heads a kind has: grouped queries share keys and values."""
-    return anatomy.kv_heads if kind in {SiteKind.K, SiteKind.V} else anatomy.heads
+    return anatomy.kv_heads if kind in KV_KINDS else anatomy.heads
 
 
 def layer_of(exchange: Exchange) -> int:

@@ -58,8 +58,11 @@ def preview_pairs(subject: Subject, behavior: Behavior, pairs: tuple[Pair, ...])
     for form, members in sample(pairs, per_form=PAIRS_PER_FORM).items():
         encoded = [prompts_of(subject, pair) for pair in members]
         seen = _decided(subject, encoded, labels)
+        unequal = float(np.mean([not pair.equal_spans for pair in encoded]))
         examples += seen[:EXAMPLES_PER_FORM]
-        forms.append(_form(form, members, seen, layout_of(subject, encoded), min_coverage=behavior.min_coverage))
+        forms.append(
+            _form(form, members, seen, layout_of(subject, encoded), unequal=unequal, min_coverage=behavior.min_coverage)
+        )
     tokens = {"favorable": labels.favorable, "unfavorable": labels.unfavorable}
     return Preview(label_tokens=tokens, forms=tuple(forms), examples=tuple(examples))
 
@@ -108,15 +111,20 @@ def _segments(tokenizer: PreTrainedTokenizerBase, pair: EncodedPair) -> tuple[Se
 
 
 def _form(
-    form: str, pairs: Sequence[Pair], seen: Sequence[PairPreview], layout: Layout, *, min_coverage: float
+    form: str,
+    pairs: Sequence[Pair],
+    seen: Sequence[PairPreview],
+    layout: Layout,
+    *,
+    unequal: float,
+    min_coverage: float,
 ) -> FormPreview:
     d = np.array([pair.d for pair in seen])
     coverage = np.array([pair.coverage for pair in seen])
-    unequal = [any(len(part.reference) != len(part.comparison) for part in pair.segments) for pair in seen]
     return FormPreview(
         form=form,
         pairs=len(seen),
-        unequal_spans=float(np.mean(unequal)),
+        unequal_spans=unequal,
         coverage_mean=float(coverage.mean()),
         coverage_min=float(coverage.min()),
         below_min_coverage=float((coverage < min_coverage).mean()),

@@ -11,7 +11,7 @@ from workers.engine.selfcheck import run_controls
 from workers.engine.subject import Subject
 from workers.engine.tokens import labels_of, prompts_of
 from workers.leases import Heartbeat, Lease, give_back, save, take
-from workers.measuring import Watch, decision_cells, effect_cells, joint_sets
+from workers.measuring import Watch, decision_cells, effect_cells, joint_sets, require_sites
 from workers.runtime import runtime
 from workers.tasks.advance import step
 from workers.tasks.base import task
@@ -50,6 +50,7 @@ def trace_shard(
 ) -> tuple[DecisionCells | EffectCells, tuple[Control, ...]]:
     """The cells of the shard, and the controls that were run on its first pair."""
     plan = lease.plan
+    require_sites(subject, plan)
     encoded = [prompts_of(subject, pair) for pair in lease.pairs]
     controls = run_controls(subject, encoded[0], labels_of(subject, plan.behavior.labels))
     if lease.kind is ShardKind.DECISIONS:

@@ -90,8 +90,9 @@ def _grid(context: Context, kind: SiteKind) -> _Grid:
     if kind not in HEAD_KINDS:
         segments = plan.tracing.segments
         return _Grid(tuple(segments), tuple(tuple(Site(kind, layer, None, s) for layer in layers) for s in segments))
-    rows = [(head, segment) for segment in plan.tracing.head_segments for head in range(plan.model.heads)]
-    labels = tuple(t("chart.head", head=str(head)) for head, _ in rows)
+    rows = [(head, segment) for segment in plan.tracing.head_segments for head in range(plan.model.heads_of(kind))]
+    several = len(plan.tracing.head_segments) > 1
+    labels = tuple(t.join([t("chart.head", head=str(head)), *([s] if several else [])]) for head, s in rows)
     return _Grid(labels, tuple(tuple(Site(kind, layer, head, s) for layer in layers) for head, s in rows))
 
 
