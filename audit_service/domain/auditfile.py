@@ -7,7 +7,6 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from audit_service.domain.behaviors import Behavior
-from audit_service.domain.datasheets import Datasheet
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.pairfiles import plain_problems
 from audit_service.domain.plan import Judging, Tracing
@@ -43,8 +42,6 @@ class AuditFile(Frozen):
     """Names of built-in metrics, or your own with their formulas; without them what a plan reads by itself."""
     pairs: str | None = None
     """A pair file beside this one (.csv, .jsonl, .json); without it pairs are generated from the templates."""
-    datasheet: Datasheet | None = None
-    """Where the words come from. It explains the audit and decides no number of it."""
 
     @model_validator(mode="after")
     def _metrics_are_known(self) -> Self:

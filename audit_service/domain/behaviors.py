@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from audit_service.domain.datasheets import Datasheet
 from audit_service.domain.manifest import Frozen
 
 
@@ -60,6 +61,9 @@ class Attribute(Frozen):
     """Group → stratum → cues. Cues are compared within a stratum only (female with female names, say)."""
     source: str
     """Where the cues come from."""
+    matched: bool = Field(default=False, exclude_if=lambda matched: not matched)
+    """Cues at one place in their lists are one wording, told of each group, and are compared: "Mr. Smith" with
+    "Ms. Smith". Otherwise they meet at random. Where it is false it is left out, of the digest too."""
 
     @model_validator(mode="after")
     def _groups_are_comparable(self) -> Self:
@@ -76,6 +80,9 @@ class Attribute(Frozen):
         if len(set(cues)) != len(cues):
             repeated = sorted({cue for cue in cues if cues.count(cue) > 1})
             raise ValueError(f"a cue may stand for one group only; repeated: {repeated}")
+        sizes = {stratum: {len(group[stratum]) for group in self.groups.values()} for stratum in strata[self.reference]}
+        if self.matched and (uneven := sorted(name for name, lengths in sizes.items() if len(lengths) > 1)):
+            raise ValueError(f"matched groups have equally many cues in each stratum; not so: {uneven}")
         return self
 
 
@@ -127,6 +134,8 @@ class Behavior(Frozen):
     pairing: Pairing = Pairing()
     deployment_note: str | None = None
     """Why these prompts resemble what the deployed system sees; none downgrades the evidence."""
+    datasheet: Datasheet | None = Field(default=None, exclude_if=lambda sheet: sheet is None)
+    """Where the words come from. It decides no number; where there is none it is left out, of the digest too."""
 
     @model_validator(mode="after")
     def _answers_are_apart(self) -> Self:

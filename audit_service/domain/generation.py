@@ -4,7 +4,7 @@ The behavior's digest does not know the order of its tables' entries, so nothing
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
 from string import Formatter
 from typing import NamedTuple
@@ -60,8 +60,9 @@ def pairs_of(behavior: Behavior) -> int:
 def cue_pairs(attribute: Attribute, *, placebo_per_group: int, seed: int) -> tuple[CuePair, ...]:
     """The attribute's contrast pairs, then its placebo pairs.
 
-    Within a stratum each cue meets at most one cue of each other group, so that clusters share no cue; where the
-    groups differ in size the larger one's surplus is left out.
+    Within a stratum each cue meets at most one cue of each other group, so that clusters share no cue: the one at its
+    own place if the attribute is matched, otherwise one at random, and where the groups differ in size the larger
+    one's surplus is left out.
     """
     return (*_contrasts(attribute, seed), *_placebos(attribute, placebo_per_group, seed))
 
@@ -72,8 +73,7 @@ def _contrasts(attribute: Attribute, seed: int) -> Iterator[CuePair]:
         if group == reference:
             continue
         for stratum in sorted(attribute.groups[reference]):
-            ours = _shuffled(attribute, reference, stratum, seed)
-            theirs = _shuffled(attribute, group, stratum, seed)
+            ours, theirs = (_as_they_meet(attribute, name, stratum, seed) for name in (reference, group))
             for one, other in zip(ours, theirs, strict=False):
                 yield CuePair(PairKind.CONTRAST, reference, group, one, other)
 
@@ -88,6 +88,10 @@ def _placebos(attribute: Attribute, per_group: int, seed: int) -> Iterator[CuePa
         turns = (pair for row in zip_longest(*columns) for pair in row if pair is not None)
         for one, other in islice(turns, per_group):
             yield CuePair(PairKind.PLACEBO, group, group, one, other)
+
+
+def _as_they_meet(attribute: Attribute, group: str, stratum: str, seed: int) -> Sequence[str]:
+    return attribute.groups[group][stratum] if attribute.matched else _shuffled(attribute, group, stratum, seed)
 
 
 def _shuffled(attribute: Attribute, group: str, stratum: str, seed: int) -> list[str]:

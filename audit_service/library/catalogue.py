@@ -45,6 +45,6 @@ def entry(name: str) -> Entry:
 def _read(file: Path) -> Entry:
     text = file.read_text(encoding="utf-8")
     audit = parse_audit_file(text, name=file.name)
-    if audit.datasheet is None:
+    if audit.behavior.datasheet is None:
         raise ValueError(f"{file.name} has no datasheet")
-    return Entry(text, audit, audit.datasheet)
+    return Entry(text, audit, audit.behavior.datasheet)

@@ -1,5 +1,6 @@
 """``audit-service library``: what is there, what it rests on, and a copy to adapt."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from audit_service.domain.datasheets import Datasheet
+from audit_service.domain.datasheets import Datasheet, Standing, Words
 from audit_service.errors import Conflict
 from audit_service.files import write_whole
 from audit_service.library import catalogue
@@ -50,7 +51,6 @@ def copy(
 
 
 def _datasheet(sheet: Datasheet) -> list[str]:
-    words = [line for words in sheet.words for line in (f"  {words.what}", f"    → {words.rests_on}")]
     return [
         *(f"[bold]{title}[/]" for title in sheet.titles.values()),
         f"Cues: {sheet.signal}. Prompts: {sheet.language}.",
@@ -58,7 +58,7 @@ def _datasheet(sheet: Datasheet) -> list[str]:
         sheet.purpose,
         "",
         "[bold]What the words rest on[/]",
-        *words,
+        *(line for words in sheet.words for line in _words(words)),
         "",
         "[bold]Controls[/]",
         f"  {sheet.neutral}",
@@ -66,3 +66,18 @@ def _datasheet(sheet: Datasheet) -> list[str]:
         "[bold]Limits[/]",
         *(f"  - {limit}" for limit in sheet.limits),
     ]
+
+
+def _words(words: Words) -> Iterator[str]:
+    yield f"  {words.what}"
+    yield f"    → {words.rests_on}"
+    yield f"    [dim]{_STANDING[words.standing]}[/] {words.seen or ''}".rstrip()
+    if words.figures:
+        yield f"    {words.unit}: {', '.join(f'{cue} {figure:,g}' for cue, figure in words.figures.items())}"
+
+
+_STANDING = {
+    Standing.CONFIRMED: "Looked up:",
+    Standing.UNCONFIRMED: "Not looked up.",
+    Standing.OWN: "The author's own.",
+}

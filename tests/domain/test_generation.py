@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from audit_service.domain.behaviors import Behavior
+from audit_service.domain.behaviors import Attribute, Behavior
 from audit_service.domain.generation import cue_pairs, generate, pairs_of
 from audit_service.domain.pairs import PairKind, Side
 from audit_service.errors import InvalidBehavior
@@ -87,3 +87,25 @@ class TestCuePairs:
         female = {cue for group in race.groups.values() for cue in group["female"]}
         assert [pair.reference in female for pair in pairs] == [True, False, True, False]
         assert all(pair.reference_group == pair.comparison_group for pair in pairs)
+
+    def test_matched_cues_meet_the_cue_at_their_own_place(self) -> None:
+        groups = {title: {"any": tuple(f"{title} {name}" for name in "ABCDEF")} for title in ("Mr.", "Ms.", "Mx.")}
+        matched = Attribute(
+            name="title", signalled_by="form of address", placeholder="x", reference="Mr.", groups=groups, source="",
+            matched=True,
+        )  # fmt: skip
+        pairs = [pair for pair in cue_pairs(matched, placebo_per_group=3, seed=3) if pair.kind is PairKind.CONTRAST]
+        assert len(pairs) == 12
+        assert all(pair.reference[-1] == pair.comparison[-1] for pair in pairs)
+        at_random = matched.model_copy(update={"matched": False})
+        assert any(
+            pair.reference[-1] != pair.comparison[-1] for pair in cue_pairs(at_random, placebo_per_group=0, seed=3)
+        )
+
+    def test_matched_groups_are_of_one_size_and_the_mark_is_no_part_of_other_digests(self, behavior: Behavior) -> None:
+        content = behavior.attributes[0].model_dump(mode="json")
+        assert "matched" not in content
+        content["groups"]["black"]["male"].pop()
+        Attribute.model_validate(content, strict=False)
+        with pytest.raises(ValidationError, match=r"equally many cues in each stratum; not so: \['male'\]"):
+            Attribute.model_validate(content | {"matched": True}, strict=False)

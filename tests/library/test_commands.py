@@ -25,6 +25,9 @@ def test_a_datasheet_says_what_the_words_rest_on_and_where_they_end() -> None:
     shown = " ".join(call("show", "loan-denial-race-names").split())
     assert "Bertrand and Mullainathan (2004)" in shown
     assert "A first name also signals age" in shown
+    assert "Looked up: All 36 names" in shown
+    assert "Not looked up." in call("show", "small-business-loan-gender")
+    assert "Washington 87.53" in call("show", "mortgage-denial-race")
 
 
 def test_a_copy_is_an_audit_file_of_its_own_and_nothing_is_written_over(tmp_path: Path) -> None:

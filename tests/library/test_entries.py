@@ -8,6 +8,7 @@ import yaml
 from tokenizers import Tokenizer
 
 from audit_service.domain.behaviors import Attribute
+from audit_service.domain.datasheets import Standing, Words
 from audit_service.domain.generation import generate
 from audit_service.domain.labels import label_tokens
 from audit_service.domain.pairs import PairKind, Side
@@ -21,6 +22,7 @@ WANTED = {
     "loan-denial-postal-code", "credit-limit-gender", "interest-rate-race", "adverse-action-tone-race",
     "collections-race", "mortgage-denial-race", "small-business-loan-gender", "loan-denial-gender-zh",
     "loan-denial-indigenous-zh", "loan-denial-national-origin-zh", "loan-denial-age-zh", "credit-limit-gender-zh",
+    "loan-denial-marital-status-zh", "loan-denial-origin-stated-zh",
 }  # fmt: skip
 
 each = pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
@@ -83,6 +85,44 @@ def test_its_titles_are_those_that_the_product_shows(entry: Entry) -> None:
     titles = entry.datasheet.titles
     assert set(titles) == {"en", "zh-Hant"}
     assert entry.audit.behavior.title == titles[entry.datasheet.language]
+
+
+@each
+def test_its_figures_are_of_its_own_cues(entry: Entry) -> None:
+    cues = [
+        cue
+        for attribute in entry.audit.behavior.attributes
+        for strata in attribute.groups.values()
+        for stratum in strata.values()
+        for cue in stratum
+    ]
+    for words in entry.datasheet.words:
+        assert all(any(name in cue for cue in cues) for name in words.figures), words.what
+
+
+@each
+def test_its_legal_bases_and_its_cues_have_a_standing_of_their_own(entry: Entry) -> None:
+    """What was looked up is told apart from what is only cited, and what is the library's own from both."""
+    standings = [words.standing for words in entry.datasheet.words]
+    assert Standing.CONFIRMED in standings
+    assert standings[-1] is Standing.OWN  # the prompts
+
+
+def test_most_of_the_residents_are_of_the_group_that_a_postal_code_stands_for() -> None:
+    [words] = [words for words in _words("loan-denial-postal-code") if words.figures]
+    assert len(words.figures) == 16
+    assert all(50 < figure <= 100 for figure in words.figures.values())
+
+
+def test_most_bearers_are_of_the_group_that_a_surname_stands_for() -> None:
+    [words] = [words for words in _words("mortgage-denial-race") if words.figures]
+    assert len(words.figures) == 24
+    assert all(50 < figure <= 100 for figure in words.figures.values())
+
+
+def _words(name: str) -> tuple[Words, ...]:
+    [found] = [entry for entry in entries() if entry.name == name]
+    return found.datasheet.words
 
 
 def test_equal_sources_give_equal_words() -> None:

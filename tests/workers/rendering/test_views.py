@@ -6,11 +6,13 @@ from string import Formatter
 
 import pytest
 
+from audit_service.domain.behaviors import Behavior
 from audit_service.domain.pairs import PairSet
 from audit_service.domain.provenance import Provenance
 from audit_service.domain.results import Outcome, VerdictValue
 from audit_service.domain.sentences import CATALOGUE
 from audit_service.errors import InvalidInput
+from audit_service.library.catalogue import entry
 from tests.workers.rendering.audits import example, make_evidence
 from workers.rendering import numbers
 from workers.rendering.blocks import Cell, EvidenceView, ForestChart, HeatMaps, Table
@@ -153,6 +155,21 @@ def test_one_pair_makes_a_document(language: str) -> None:
 def _datasheet(evidence: Evidence) -> str:
     [section] = [section for section in build_view(evidence, language="en").sections if section.id == "datasheet"]
     return section.blocks[0].model_dump_json()
+
+
+def test_the_datasheet_tells_what_was_looked_up_from_what_was_not(evidence: Evidence) -> None:
+    def section(behavior: Behavior, language: str) -> str:
+        plan = evidence.plan.model_copy(update={"behavior": behavior})
+        view = build_view(evidence.model_copy(update={"plan": plan}), language=language)
+        return next(section for section in view.sections if section.id == "datasheet").model_dump_json()
+
+    assert "Sources of the words" not in section(evidence.plan.behavior, "en")
+    sourced = entry("mortgage-denial-race").audit.behavior
+    shown = section(sourced, "en")
+    assert "per cent of the bearers who gave that group: Friedman 96.05" in shown
+    assert "looked up: 3, not looked up: 0, the author's own: 1" in shown
+    assert "signal less strongly than the others" in shown
+    assert "未查證" in section(entry("loan-denial-indigenous-zh").audit.behavior, "zh-Hant")
 
 
 def test_the_datasheet_says_how_the_pairs_came_about(evidence: Evidence) -> None:

@@ -20,6 +20,7 @@ from workers.rendering.blocks import (
 )
 from workers.rendering.context import Context, code, count, criterion, fact_list, heading, note, table, text_cell
 from workers.rendering.sections.front import must_say
+from workers.rendering.sections.words import words
 
 
 def scope(context: Context) -> Section:
@@ -279,6 +280,7 @@ def datasheet(context: Context) -> Section:
     ]
     if context.evidence.cue_tokens:
         blocks.append(_cue_lengths(context))
+    blocks.extend(words(context))
     blocks.append(heading(t("datasheet.examples"), "datasheet-examples"))
     blocks.append(Paragraph(text=t("datasheet.examples.text"), role="intro"))
     for form in context.evidence.plan.behavior.forms:
