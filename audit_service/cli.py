@@ -15,14 +15,18 @@ import typer
 from rich.console import Console
 
 from audit_service.approvals.commands import approve
+from audit_service.deployments.commands import deployments
 from audit_service.errors import AuditError, Cancelled
 from audit_service.events.commands import check_log, export_log
 from audit_service.identity.commands import operator, organisations, tokens, users
 from audit_service.importing.commands import app as importing
 from audit_service.library.commands import app as library
 from audit_service.logs import configure
+from audit_service.mitigations.commands import mitigations
 from audit_service.registry.schemas import Dtype
 from audit_service.reports.commands import report, runs
+from audit_service.responses.commands import responses
+from audit_service.schedules.commands import schedules
 from audit_service.settings import get_settings
 from audit_service.sharing.commands import share
 
@@ -43,6 +47,10 @@ app.add_typer(organisations, name="organisations")
 app.add_typer(operator, name="operator")
 app.add_typer(approve, name="approve")
 app.add_typer(share, name="share")
+app.add_typer(responses, name="responses")
+app.add_typer(mitigations, name="mitigations")
+app.add_typer(deployments, name="deployments")
+app.add_typer(schedules, name="schedules")
 app.command()(runs)
 app.command()(report)
 app.command()(export_log)

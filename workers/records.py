@@ -21,6 +21,7 @@ from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.events.repository import entry
 from audit_service.mitigations import service as mitigating
 from audit_service.revalidation import repository as revalidations
+from audit_service.schedules.repository import schedules
 from workers.cells import RunCells
 from workers.drift import side_effects_of
 from workers.rendering.evidence import EventRecord, document_id
@@ -105,7 +106,7 @@ def _due_again(session: ReadSession, *, model_id: str, behavior_id: str, since: 
 
     It does not move on with the clock: a report that outlives it says so.
     """
-    query = select(ScheduleRow).where(ScheduleRow.model_id == model_id, ScheduleRow.behavior_id == behavior_id)
+    query = schedules().where(ScheduleRow.model_id == model_id, ScheduleRow.behavior_id == behavior_id)
     rules = [(row.rule, max(since, row.created_at)) for row in session.scalars(query) if row.rule and not row.paused]
     first = (next(rule.times(start), None) for rule, start in rules)
     return min((time.due for time in first if time), default=None)

@@ -11,7 +11,7 @@ from audit_service.audits import service as audits
 from audit_service.db.base import Ensured, new_id
 from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.queries import narrowed
-from audit_service.db.tables import ApprovalRow, ReportRow, RunRow, VerdictRow
+from audit_service.db.tables import ApprovalRow, PlanRow, ReportRow, RunRow, VerdictRow
 from audit_service.domain.approvals import (
     ACCEPTING,
     Acceptance,
@@ -38,7 +38,7 @@ def submit(session: WriteSession, wanted: Submission, by: Principal) -> Ensured[
     """
     user_id = by.require_person()
     acceptance = _acceptance(wanted, by)
-    plan_id, run_id, digests = _subject(session, wanted, acceptance)
+    plan, run, digests = _subject(session, wanted, acceptance)
     signed = wanted.digest or (next(iter(digests)) if acceptance else None)
     if signed is None:
         raise InvalidInput("The submission names no digest.", remedy="Send the SHA-256 of the record as `digest`.")
@@ -47,13 +47,14 @@ def submit(session: WriteSession, wanted: Submission, by: Principal) -> Ensured[
     row = ApprovalRow(
         record=wanted.record,
         record_digest=signed,
-        plan_id=plan_id,
-        run_id=run_id,
+        plan_id=plan.id,
+        run_id=run.id if run else None,
         acceptance=acceptance,
         state=Decision.SUBMITTED,
         preparer_id=user_id,
         preparer=by.name,
         preparer_role=by.role.value,
+        prepared_by=_people(user_id, plan.person_id, run.person_id if run else None),
         comment=wanted.comment,
     )
     session.add(row)
@@ -66,14 +67,14 @@ def decide(session: WriteSession, approval_id: str, made: DecisionMade, by: Prin
     """Decide on a record that somebody else prepared: the one function that changes its state.
 
     Raises:
-        Forbidden: the caller prepared it, or is no person.
+        Forbidden: the caller planned, ran or submitted it, or is no person.
         Conflict: it is decided on, or the decision names another digest.
     """
     user_id = by.require_person()
     row = approval(session, approval_id, lock=True)
     check_decision(row.state, made.decision)
-    if user_id == row.preparer_id:
-        raise Forbidden("Nobody decides on what they prepared.", remedy="Ask another reviewer.")
+    if user_id in row.prepared_by:
+        raise Forbidden("Nobody decides on what they planned, ran or submitted.", remedy="Ask another reviewer.")
     if made.digest != row.record_digest:
         raise _another_digest(made.digest, {row.record_digest})
     if row.acceptance is not None and made.decision in ACCEPTING and row.acceptance.expired(datetime.now(UTC)):
@@ -144,26 +145,30 @@ def _acceptance(wanted: Submission, by: Principal) -> Acceptance | None:
     return Acceptance(id=new_id(), person=by.name, role=by.role.value, at=now, **content)
 
 
+def _people(*ids: str | None) -> list[str]:
+    return sorted({one for one in ids if one is not None})
+
+
 def _subject(
     session: ReadSession, wanted: Submission, acceptance: Acceptance | None
-) -> tuple[str, str | None, frozenset[str]]:
+) -> tuple[PlanRow, RunRow | None, frozenset[str]]:
     """(plan, run, digests that may be signed for): what the submission is about."""
     if wanted.record is Record.PLAN:
         if wanted.plan_id is None or wanted.run_id is not None:
             raise InvalidInput("A plan is submitted by its `plan_id` alone.", remedy="Send it.")
         plan = planning.plan(session, wanted.plan_id)
-        return plan.id, None, frozenset({plan.digest})
+        return plan, None, frozenset({plan.digest})
     if wanted.run_id is None or wanted.plan_id is not None:
         raise InvalidInput(f"A {wanted.record} is submitted by its `run_id` alone.", remedy="Send it.")
     run = audits.run(session, wanted.run_id)
     if acceptance is not None:
         check_scope(run.plan.content, acceptance.scope)
-        return run.plan_id, run.id, frozenset({digest(acceptance)})
+        return run.plan, run, frozenset({digest(acceptance)})
     kind = VerdictRow if wanted.record is Record.VERDICT else ReportRow
     found = frozenset(session.scalars(select(kind.digest).where(kind.run_id == run.id)))
     if not found:
         raise Conflict(f"The run has no {wanted.record}; it is {run.state}.", remedy="Wait until it is completed.")
-    return run.plan_id, run.id, found
+    return run.plan, run, found
 
 
 def _another_digest(signed: str, digests: frozenset[str] | set[str]) -> Conflict:

@@ -8,7 +8,7 @@ from audit_service.audits.schemas import PlanCreate
 from audit_service.behaviors import service as behaviors
 from audit_service.db import locks
 from audit_service.db.base import Ensured
-from audit_service.db.handles import ReadSession, WriteSession
+from audit_service.db.handles import ReadSession, WriteSession, whom
 from audit_service.db.tables import BehaviorVersionRow, PlanRow
 from audit_service.domain.cost import estimate
 from audit_service.domain.plan import Plan
@@ -71,6 +71,7 @@ def make_plan(
         model_version_id=model.id,
         behavior_version_id=behavior.id,
         pair_set_id=wanted.pair_set_id,
+        person_id=whom(session).person_id,
     )
     session.add(row)
     session.flush()

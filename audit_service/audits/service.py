@@ -6,7 +6,7 @@ from audit_service.audits.schemas import RunCreate
 from audit_service.behaviors import service as behaviors
 from audit_service.db import locks
 from audit_service.db.base import Ensured
-from audit_service.db.handles import ReadSession, WriteSession
+from audit_service.db.handles import ReadSession, WriteSession, whom
 from audit_service.db.tables import PlanRow, RunRow
 from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.domain.results import Level
@@ -28,7 +28,7 @@ def start(session: WriteSession, wanted: RunCreate, *, by: str) -> Ensured[RunRo
     _refuse_broken(plan)
     _refuse_overtaken(session, plan)
     registry.check_files(registry.version(session, plan.model_version_id))
-    run = RunRow(plan=plan)
+    run = RunRow(plan=plan, person_id=whom(session).person_id)
     session.add(run)
     session.flush()
     dispatch.enqueue(session, dispatch.Task.ADVANCE, run.id)

@@ -34,6 +34,10 @@ class Asking:
         """A list that comes whole."""
         return _read((await self._sender.ask("GET", path, params=query)).json(), kind)
 
+    async def _do(self, path: str, kind: type[A]) -> A:
+        """Something to be done to a record, by its name in the path alone."""
+        return kind.model_validate_json((await self._sender.ask("POST", path)).content)
+
     async def _end(self, path: str, kind: type[A]) -> A:
         return kind.model_validate_json((await self._sender.ask("DELETE", path)).content)
 

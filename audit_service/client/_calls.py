@@ -22,7 +22,7 @@ from audit_service.notifications.schemas import Message, NewTarget, TargetCreate
 from audit_service.pairsets.schemas import PairSet, PairSetGenerate, PreviewCreate, PreviewRecord
 from audit_service.registry.schemas import ModelVersion, ModelVersionCreate
 from audit_service.revalidation.schemas import AcceptedRun, Revalidation, RevalidationCreate
-from audit_service.schedules.schemas import Entry, Schedule, ScheduleChange, ScheduleCreate
+from audit_service.schedules.schemas import Entry, Occurrence, Schedule, ScheduleChange, ScheduleCreate
 
 
 class Calls(RunCalls, PeopleCalls, RecordCalls):
@@ -132,9 +132,9 @@ class Calls(RunCalls, PeopleCalls, RecordCalls):
         return await self._create("/v1/schedules", wanted, Schedule)
 
     @stream
-    async def schedules(self) -> AsyncGenerator[Schedule, None]:
-        """The schedules, newest first; pages are fetched as they are reached."""
-        async for schedule in self._all("/v1/schedules", Schedule):
+    async def schedules(self, *, name: str | None = None, retired: bool = False) -> AsyncGenerator[Schedule, None]:
+        """The schedules in force, or with the retired ones, newest first; pages are fetched as they are reached."""
+        async for schedule in self._all("/v1/schedules", Schedule, name=name, retired="true" if retired else None):
             yield schedule
 
     @call
@@ -153,6 +153,31 @@ class Calls(RunCalls, PeopleCalls, RecordCalls):
         body = wanted.model_dump_json(exclude_unset=True)
         changed = await self._sender.ask("PATCH", path, content=body, headers=headers)
         return Schedule.model_validate_json(changed.content)
+
+    @call
+    async def pause_schedule(self, schedule_id: str) -> Schedule:
+        """Start nothing of it until it is resumed."""
+        return await self._do(f"/v1/schedules/{schedule_id}/pause", Schedule)
+
+    @call
+    async def resume_schedule(self, schedule_id: str) -> Schedule:
+        return await self._do(f"/v1/schedules/{schedule_id}/resume", Schedule)
+
+    @call
+    async def retire_schedule(self, schedule_id: str) -> Schedule:
+        """Nothing comes of it any more; what came of it stays on record."""
+        return await self._end(f"/v1/schedules/{schedule_id}", Schedule)
+
+    @stream
+    async def occurrences(self, schedule_id: str) -> AsyncGenerator[Occurrence, None]:
+        """The times that came and the new versions, newest first; pages are fetched as they are reached."""
+        async for one in self._all(f"/v1/schedules/{schedule_id}/occurrences", Occurrence):
+            yield one
+
+    @call
+    async def retry_occurrence(self, occurrence_id: str) -> Occurrence:
+        """Try again to start what was refused."""
+        return await self._do(f"/v1/occurrences/{occurrence_id}/retry", Occurrence)
 
     @call
     async def calendar(self, *, since: datetime | None = None, until: datetime | None = None) -> list[Entry]:

@@ -42,8 +42,7 @@ class RecordCalls(Asking):
     @call
     async def end_deployment(self, deployment_id: str) -> Deployment:
         """The version is no longer in use there."""
-        answer = await self._sender.ask("POST", f"/v1/deployments/{deployment_id}/end")
-        return Deployment.model_validate_json(answer.content)
+        return await self._do(f"/v1/deployments/{deployment_id}/end", Deployment)
 
     @stream
     async def deployments(self, *, model: str | None = None) -> AsyncGenerator[Deployment, None]:

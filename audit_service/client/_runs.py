@@ -140,7 +140,7 @@ class RunCalls(Asking):
         )
 
     async def _command(self, run_id: str, name: str) -> Run:
-        return Run.model_validate_json((await self._sender.ask("POST", f"/v1/runs/{run_id}/{name}")).content)
+        return await self._do(f"/v1/runs/{run_id}/{name}", Run)
 
     async def _plan_of(self, run_id: str) -> PlanRecord:
         run = await self._get(f"/v1/runs/{run_id}", RunDetail)

@@ -36,6 +36,8 @@ class Acting:
 
     organisation_id: str | None = None
     user_id: str | None = None
+    person_id: str | None = None
+    """Who answers for it: the person who asks, or who made the service's token that does."""
     email: str | None = None
     """Of who wants to sign in and is not known yet."""
     token_id: str | None = None

@@ -58,11 +58,14 @@ class EventKind(StrEnum):
     SIGN_IN = "sign_in"
     """Somebody signed in or tried to: data = {"email", "how", "held", "why"}."""
     TOKEN = "token"  # noqa: S105 - no secret
-    """A token was issued or revoked: data = {"id", "name", "what", "role"}."""
+    """A token was issued or revoked: data = {"id", "name", "what", "role", "why"}."""
     USER = "user"
     """A person's access or password changed: data = {"id", "email", "what"}."""
     ORGANISATION = "organisation"
     """The organisation got another name: data = {"from", "to"}."""
+    REPORT = "report"
+    """A new edition of a run's reports and bundle was asked for or issued:
+    data = {"what", "edition", "digests"}; digests by language, both null where it was asked for."""
     APPROVAL = "approval"
     """A record was put before a reviewer or decided on: data = {"id", "record", "digest", "from", "to"}."""
     NOTIFICATION = "notification"
@@ -70,8 +73,9 @@ class EventKind(StrEnum):
     DEPLOYMENT = "deployment"
     """A model version is no longer in use somewhere: data = {"id", "place", "what"}."""
     SCHEDULE = "schedule"
-    """A schedule was changed, paused, resumed or told overdue, or one of its times was started, refused or retried:
-    data = {"id", "name", "what", …}; a change holds {"from", "to"}, a time {"occurrence", "due", "run", "reason"}."""
+    """A schedule was changed, paused, resumed, retired or told overdue, or one of its times came, was started, refused
+    or retried: data = {"id", "name", "what", …}; a change holds {"from", "to"}, a time
+    {"occurrence", "due", "run", "reason"}."""
     IMPORT = "import"
     """A model version of another registry was asked for, registered or refused:
     data = {"id", "name", "version", "what", "reason", "model_version"}."""

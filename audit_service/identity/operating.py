@@ -30,13 +30,12 @@ def reset_password(database: Database, email: str, password: str, *, organisatio
 
 
 def set_access(database: Database, email: str, *, active: bool, organisation: str | None = None) -> None:
-    """Take a person's access to the organisation away, or give it back; sign-ins end, tokens are worth nothing."""
+    """Take a person's access to the organisation away, or give it back; what was revoked with it stays revoked."""
     with database.writing() as session:
         member = _member(session, email, organisation)
         member.active = active
         session.flush()
-        if not active:
-            tokens.end_sessions(session, member.user_id)
+        people.end_what_is_beyond(session, member, by=BY)
         _note(session, member, "access")
 
 

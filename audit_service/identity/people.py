@@ -13,7 +13,7 @@ from audit_service.db.base import Ensured
 from audit_service.db.handles import Acting, Database, ReadSession, WriteSession, act, whom
 from audit_service.db.tables import MembershipRow, OrganisationRow, UserRow
 from audit_service.domain.lifecycle import EventKind
-from audit_service.domain.roles import Role
+from audit_service.domain.roles import ROLES, Permission, Role
 from audit_service.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from audit_service.events import repository as events
 from audit_service.identity import passwords, tokens
@@ -99,9 +99,18 @@ def change(
     row.role = role or row.role
     row.active = row.active if active is None else active
     session.flush()
+    end_what_is_beyond(session, row, by=principal.name)
     data = {"id": user_id, "email": row.user.email, "what": "access", "role": row.role.value, "active": row.active}
     events.append(session, None, EventKind.USER, actor=principal.name, data=data)
     return row
+
+
+def end_what_is_beyond(session: WriteSession, member: MembershipRow, *, by: str) -> None:
+    """End what would let a person do more than the membership says: sign-ins, and services' tokens that were made."""
+    if not member.active:
+        tokens.end_sessions(session, member.user_id)
+    allowed = ROLES[member.role] if member.active else frozenset[Permission]()
+    tokens.revoke_beyond(session, member.user_id, allowed, by=by)
 
 
 def change_password(session: WriteSession, principal: Principal, *, old: str, new: str) -> None:

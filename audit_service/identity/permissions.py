@@ -75,6 +75,7 @@ NEEDS: Mapping[str, Permission] = MappingProxyType(
         "show_calendar": Permission.READ,
         "get_schedule": Permission.READ,
         "change_schedule": Permission.RUN,
+        "retire_schedule": Permission.RUN,
         "pause_schedule": Permission.RUN,
         "resume_schedule": Permission.RUN,
         "list_occurrences": Permission.READ,

@@ -19,12 +19,20 @@ class Principal:
     token_id: str
     user_id: str | None
     """None for a service's own token."""
+    person_id: str | None
+    """Who answers for what the caller does: the person, or who made the service's token; none for the operator's."""
     address: str | None
     """Where the request came from."""
 
     @property
     def acting(self) -> Acting:
-        return Acting(self.organisation_id, user_id=self.user_id, token_id=self.token_id, address=self.address)
+        return Acting(
+            self.organisation_id,
+            user_id=self.user_id,
+            person_id=self.person_id,
+            token_id=self.token_id,
+            address=self.address,
+        )
 
     def require(self, permission: Permission) -> None:
         """Raise Forbidden unless the caller has the permission."""

@@ -36,6 +36,7 @@ def issue(
     name: str,
     by: str,
     lasts: timedelta,
+    maker_id: str | None = None,
     user_id: str | None = None,
     role: Role | None = None,
     scopes: Sequence[Permission] | None = None,
@@ -54,6 +55,7 @@ def issue(
         scopes=None if scopes is None else [scope.value for scope in scopes],
         session=is_session,
         created_by=by,
+        maker_id=maker_id,
         expires_at=datetime.now(UTC) + lasts,
     )
     session.add(row)
@@ -96,6 +98,7 @@ def issue_for(
         name=name,
         by=caller.name,
         lasts=lasts,
+        maker_id=caller.person_id,
         user_id=caller.user_id if role is None else None,
         role=role,
         scopes=scopes,
@@ -136,23 +139,30 @@ def _valid(row: TokenRow, now: datetime) -> TokenRow:
 
 def _principal(session: ReadSession, row: TokenRow, address: str | None) -> Principal:
     """A person's token has the rights that the person has now."""
-    name, role = f"token:{row.name}", row.role
-    if row.user_id is not None:
-        member = session.get(MembershipRow, (row.organisation_id, row.user_id))
+    name, role, person_id = f"token:{row.name}", row.role, row.user_id or row.maker_id
+    if person_id is not None:
+        member = session.get(MembershipRow, (row.organisation_id, person_id))
         if member is None or not member.active:
-            raise Unauthenticated("The token's owner has no access any more.", remedy="Ask an administrator.")
-        name, role = f"user:{member.user.email}", member.role
+            whose = "owner" if row.user_id else "maker"
+            raise Unauthenticated(f"The token's {whose} has no access any more.", remedy="Ask an administrator.")
+        if row.user_id is not None:
+            name, role = f"user:{member.user.email}", member.role
     assert role is not None  # noqa: S101 - the table's own check
-    allowed = ROLES[role]
     return Principal(
         organisation_id=row.organisation_id,
         name=name,
         role=role,
-        permissions=allowed if row.scopes is None else allowed & {Permission(scope) for scope in row.scopes},
+        permissions=_permissions(row, role),
         token_id=row.id,
         user_id=row.user_id,
+        person_id=person_id,
         address=address,
     )
+
+
+def _permissions(row: TokenRow, role: Role) -> frozenset[Permission]:
+    """What the token may do, given the role that it acts in."""
+    return ROLES[role] if row.scopes is None else ROLES[role] & {Permission(scope) for scope in row.scopes}
 
 
 def listed(*, sessions: bool) -> Select[TokenRow]:
@@ -172,6 +182,16 @@ def revoke(session: WriteSession, token_id: str, *, by: str) -> TokenRow:
     return row
 
 
+def revoke_beyond(session: WriteSession, maker_id: str, allowed: frozenset[Permission], *, by: str) -> None:
+    """Revoke the services' tokens that a person made, and may know still, and that may do more than ``allowed``."""
+    made = select(TokenRow).where(TokenRow.maker_id == maker_id, TokenRow.revoked_at.is_(None)).with_for_update()
+    for row in session.scalars(made).all():
+        if row.role is not None and not _permissions(row, row.role) <= allowed:
+            row.revoked_at = datetime.now(UTC)
+            session.flush()
+            _note(session, row, what="revoked", by=by, why="its maker may do less now")
+
+
 def end_sessions(session: WriteSession, user_id: str, *, but: str | None = None) -> None:
     """Revoke the person's sign-ins in the transaction's organisation, ``but`` one; tokens made on purpose stay."""
     ended = update(TokenRow).where(
@@ -180,6 +200,7 @@ def end_sessions(session: WriteSession, user_id: str, *, but: str | None = None)
     session.execute(ended.values(revoked_at=datetime.now(UTC)))
 
 
-def _note(session: WriteSession, row: TokenRow, *, what: str, by: str) -> None:
-    data = {"id": row.id, "name": row.name, "what": what, "role": row.role.value if row.role else None}
+def _note(session: WriteSession, row: TokenRow, *, what: str, by: str, why: str | None = None) -> None:
+    role = row.role.value if row.role else None
+    data = {"id": row.id, "name": row.name, "what": what, "role": role, "why": why}
     events.append(session, None, EventKind.TOKEN, actor=by, data=data)

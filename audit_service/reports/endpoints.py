@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 from audit_service.audits.schemas import Run
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Uuid
-from audit_service.border.transactions import Own, Reading, Writing
+from audit_service.border.transactions import Actor, Own, Reading, Writing
 from audit_service.problems import responses
 from audit_service.reports import service
 from audit_service.reports.downloads import BINARY, Language, bundle_file, report_file
@@ -42,9 +42,9 @@ def list_reports(run_id: Uuid, session: Reading) -> list[Report]:
 
 
 @router.post("/{run_id}/reports", status_code=202, responses=responses(404, 409))
-def reissue_reports(run_id: Uuid, session: Writing) -> Run:
+def reissue_reports(run_id: Uuid, session: Writing, actor: Actor) -> Run:
     """Ask for a new edition of a completed run's reports and bundle, with what was put on record since."""
-    return Run.of(service.reissue(session, run_id))
+    return Run.of(service.reissue(session, run_id, by=actor))
 
 
 @router.get("/{run_id}/report", response_class=Response, responses={**_FILE, **responses(404)})

@@ -10,8 +10,9 @@ from audit_service import dispatch
 from audit_service.audits import service as audits
 from audit_service.db.handles import ReadSession, WriteSession
 from audit_service.db.tables import BundleRow, ReportRow, RunRow
-from audit_service.domain.lifecycle import RunState
+from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.errors import Conflict, NotFound
+from audit_service.events import repository as events
 from audit_service.reports import repository
 from audit_service.reports.schemas import MEDIA_TYPES, ReportFormat
 
@@ -87,7 +88,7 @@ def bundle(session: ReadSession, run_id: str, *, edition: int | None = None) -> 
     return row
 
 
-def reissue(session: WriteSession, run_id: str) -> RunRow:
+def reissue(session: WriteSession, run_id: str, *, by: str) -> RunRow:
     """Ask for a new edition. None is made if nothing was put on record since the last one.
 
     Raises Conflict unless the run is completed.
@@ -96,6 +97,8 @@ def reissue(session: WriteSession, run_id: str) -> RunRow:
     if run.state is not RunState.COMPLETED:
         raise Conflict(f"Run {run_id} is {run.state}.", remedy="Its first report is made when it is judged.")
     dispatch.enqueue(session, dispatch.Task.REPORT, run_id)
+    asked = {"what": "asked", "edition": None, "digests": None}
+    events.append(session, run_id, EventKind.REPORT, actor=by, data=asked)
     return run
 
 

@@ -23,7 +23,8 @@ def tick(database: Database, now: datetime) -> None:
         BrokerDown: nobody can be asked; what has come is written down when it is back.
     """
     with database.reading() as session:
-        found = session.execute(select(ScheduleRow.id, ScheduleRow.organisation_id).where(~ScheduleRow.paused)).all()
+        due = select(ScheduleRow.id, ScheduleRow.organisation_id)
+        found = session.execute(due.where(~ScheduleRow.paused, ScheduleRow.retired_at.is_(None))).all()
     for schedule_id, organisation_id in found:
         with database.acting_for(organisation_id).writing() as session:
             if (schedule := repository.free(session, schedule_id)) is not None:
@@ -34,7 +35,9 @@ def turn(session: WriteSession, schedule: ScheduleRow, now: datetime) -> None:
     """Write down what has come of a schedule that is held, have it done, and tell if it is overdue."""
     for come in (*_times(schedule, now), *_versions(session, schedule)):
         row = {"schedule_id": schedule.id, "organisation_id": schedule.organisation_id, **come}
-        session.execute(insert(OccurrenceRow).values(row).on_conflict_do_nothing())
+        added = insert(OccurrenceRow).values(row).on_conflict_do_nothing().returning(OccurrenceRow)
+        for occurrence in session.scalars(added):
+            log.note_occurrence(session, occurrence, "due", by=log.CLOCK)
     for occurrence in repository.unanswered(session, schedule.id, asked_before=now - dispatch.ASK_AGAIN):
         occurrence.asked_at = now
         dispatch.enqueue(session, dispatch.Task.REVALIDATE, occurrence.id)

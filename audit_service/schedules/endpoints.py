@@ -10,7 +10,7 @@ from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, Page, newest_first
 from audit_service.border.preconditions import IfMatch, check, tagged
 from audit_service.border.routes import Guarded
-from audit_service.border.schemas import Body, Uuid
+from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession
@@ -45,9 +45,17 @@ def make_schedule(body: Body[ScheduleCreate], session: Writing, actor: Actor, on
 
 
 @router.get("/schedules")
-def list_schedules(session: Reading, paging: ById) -> Page[Schedule]:
+def list_schedules(  # noqa: PLR0917 - FastAPI names them
+    session: Reading,
+    paging: ById,
+    name: Annotated[Name | None, Query(description="Only those of this name.")] = None,
+    model: Annotated[Name | None, Query(description="Only of the model of this name.")] = None,
+    behavior: Annotated[Name | None, Query(description="Only of the behavior of this name.")] = None,
+    retired: Annotated[bool, Query(description="Those that were retired, too.")] = False,
+) -> Page[Schedule]:
     """The schedules with what is due next and since when they are overdue, newest first."""
-    found = newest_first(session, repository.schedules(), paging, key=ScheduleRow.id)
+    query = repository.schedules(name=name, model=model, behavior=behavior, retired=retired)
+    found = newest_first(session, query, paging, key=ScheduleRow.id)
     return Page(items=service.shown(session, found.rows, now=datetime.now(UTC)), next=found.next)
 
 
@@ -65,7 +73,7 @@ def get_schedule(schedule_id: Uuid, session: Reading, response: Response) -> Sch
     return tagged(response, _shown(session, service.schedule(session, schedule_id)))
 
 
-@router.patch("/schedules/{schedule_id}", responses=responses(*WITH_BODY, *CHANGES, 404))
+@router.patch("/schedules/{schedule_id}", responses=responses(*WITH_BODY, *CHANGES, 404, 409))
 def change_schedule(  # noqa: PLR0917 - FastAPI names them
     schedule_id: Uuid,
     body: Body[ScheduleChange],
@@ -74,19 +82,28 @@ def change_schedule(  # noqa: PLR0917 - FastAPI names them
     response: Response,
     if_match: IfMatch = None,
 ) -> Schedule:
-    """Give it other terms from now on; what came until now is still due. Model and behavior need another schedule."""
+    """Give it another name or other terms from now on; what came until now is still due.
+
+    Another model or behavior needs another schedule.
+    """
     check(_shown(session, service.schedule(session, schedule_id, lock=True)), if_match)
     changed = service.change(session, schedule_id, body, by=actor, now=datetime.now(UTC))
     return tagged(response, _shown(session, changed))
 
 
-@router.post("/schedules/{schedule_id}/pause", responses=responses(404))
+@router.delete("/schedules/{schedule_id}", responses=responses(404))
+def retire_schedule(schedule_id: Uuid, session: Writing, actor: Actor) -> Schedule:
+    """Retire a schedule: nothing comes of it any more, and its name is free. What came of it stays on record."""
+    return _shown(session, service.retire(session, schedule_id, by=actor, now=datetime.now(UTC)))
+
+
+@router.post("/schedules/{schedule_id}/pause", responses=responses(404, 409))
 def pause_schedule(schedule_id: Uuid, session: Writing, actor: Actor) -> Schedule:
     """Start nothing of it until it is resumed. Its times still come, and are overdue."""
     return _shown(session, service.pause(session, schedule_id, by=actor))
 
 
-@router.post("/schedules/{schedule_id}/resume", responses=responses(404))
+@router.post("/schedules/{schedule_id}/resume", responses=responses(404, 409))
 def resume_schedule(schedule_id: Uuid, session: Writing, actor: Actor) -> Schedule:
     """Go on from now; what came meanwhile is not caught up."""
     return _shown(session, service.resume(session, schedule_id, by=actor, now=datetime.now(UTC)))

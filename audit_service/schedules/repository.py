@@ -8,16 +8,23 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import joinedload
 
 from audit_service.db.handles import ReadSession, WriteSession
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import BehaviorRow, ModelRow, ModelVersionRow, OccurrenceRow, ScheduleRow
 from audit_service.domain.schedules import OccurrenceState
 
 
-def schedules() -> Select[ScheduleRow]:
-    return select(ScheduleRow)
+def schedules(
+    *, name: str | None = None, model: str | None = None, behavior: str | None = None, retired: bool = False
+) -> Select[ScheduleRow]:
+    """Those in force, or with those that were retired."""
+    query = select(ScheduleRow).join(ScheduleRow.model).join(ScheduleRow.behavior)
+    query = query if retired else query.where(ScheduleRow.retired_at.is_(None))
+    return narrowed(query, {ScheduleRow.name: name, ModelRow.name: model, BehaviorRow.name: behavior})
 
 
 def named(session: ReadSession, name: str) -> ScheduleRow | None:
-    return session.scalars(select(ScheduleRow).where(ScheduleRow.name == name)).one_or_none()
+    """The schedule in force of that name."""
+    return session.scalars(schedules(name=name)).one_or_none()
 
 
 def model_named(session: ReadSession, name: str) -> ModelRow | None:
@@ -29,8 +36,8 @@ def behavior_named(session: ReadSession, name: str) -> BehaviorRow | None:
 
 
 def free(session: WriteSession, schedule_id: str) -> ScheduleRow | None:
-    """The schedule, held until the transaction ends; None if it rests or another clock looks at it now."""
-    query = select(ScheduleRow).where(ScheduleRow.id == schedule_id, ~ScheduleRow.paused)
+    """The schedule, held until the transaction ends; None if it rests, has ended, or another clock looks at it now."""
+    query = schedules().where(ScheduleRow.id == schedule_id, ~ScheduleRow.paused)
     return session.scalars(query.with_for_update(skip_locked=True, of=ScheduleRow)).one_or_none()
 
 
@@ -74,6 +81,12 @@ def unanswered(session: ReadSession, schedule_id: str, *, asked_before: datetime
         OccurrenceRow.asked_at.is_(None) | (OccurrenceRow.asked_at < asked_before),
     )
     return session.scalars(query.order_by(OccurrenceRow.due_at)).all()
+
+
+def waiting(session: WriteSession, schedule_id: str) -> Sequence[OccurrenceRow]:
+    """What is due and not started, held until the transaction ends, once nobody is at it."""
+    query = occurrences(schedule_id).where(OccurrenceRow.state == OccurrenceState.DUE)
+    return session.scalars(query.order_by(OccurrenceRow.due_at).with_for_update()).all()
 
 
 def taken(session: WriteSession, occurrence_id: str) -> OccurrenceRow | None:

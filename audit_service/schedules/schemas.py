@@ -2,8 +2,9 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from audit_service.border.schemas import Answer, Name
 from audit_service.domain.manifest import Frozen
@@ -32,13 +33,22 @@ class ScheduleCreate(Frozen):
         return self
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    """What is left out of a change stays as it is: no value stands for it."""
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 class ScheduleChange(Frozen):
     """What is to be another from now on; what is left out stays."""
 
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    name: Name = Field(default="", examples=["loan denial, monthly"])
     rule: Rule | None = None
     """Null takes the rule away."""
     on_new_version: bool = True
-    grace_hours: int = Field(default=24, ge=0, le=24 * 366)
+    grace_hours: int = Field(default=24, ge=0, le=24 * 366, examples=[48])
 
 
 class Schedule(Answer):
@@ -54,6 +64,8 @@ class Schedule(Answer):
     """By the rule; null without one, and while paused."""
     overdue_since: datetime | None
     """When it was due what is still not completed after the time of grace."""
+    retired_at: datetime | None
+    """Nothing comes of it since then."""
     created_by: str
     created_at: datetime
 

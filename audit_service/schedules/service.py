@@ -76,6 +76,7 @@ def shown(session: ReadSession, rows: Sequence[ScheduleRow], *, now: datetime) -
             paused=row.paused,
             next_due=standing.next_due(row, now),
             overdue_since=standing.overdue_since(row, newest.get(row.id), now),
+            retired_at=row.retired_at,
             created_by=row.created_by,
             created_at=row.created_at,
         )
@@ -95,15 +96,18 @@ def change(session: WriteSession, schedule_id: str, wanted: ScheduleChange, *, b
 
     Raises:
         InvalidInput: nothing would make it due any more.
+        Conflict: it is retired, or the name is another's.
         BrokerDown: something is due, and nobody can be asked.
     """
-    row = schedule(session, schedule_id, lock=True)
+    row = _in_force(session, schedule_id)
     before = _terms(row)
     to = {name: getattr(wanted, name) for name in wanted.model_fields_set if getattr(wanted, name) != before[name]}
     if not to:
         return row
     if (before | to)["rule"] is None and not (before | to)["on_new_version"]:
         raise InvalidInput("Nothing would make it due any more.", remedy="Keep a rule or on_new_version, or pause it.")
+    if "name" in to:
+        _claim(session, wanted.name)
     if not row.paused:
         clock.turn(session, row, now)
     row.cursor = now if "rule" in to else row.cursor
@@ -113,6 +117,13 @@ def change(session: WriteSession, schedule_id: str, wanted: ScheduleChange, *, b
     session.flush()
     log.note(session, row, "changed", by=by, **{"from": _plain(before, to), "to": _plain(to, to)})
     return row
+
+
+def _claim(session: WriteSession, name: str) -> None:
+    """Hold the name for this transaction. Raises Conflict if a schedule in force has it."""
+    locks.hold(session, f"schedule/{name}")
+    if repository.named(session, name) is not None:
+        raise Conflict(f"There is a schedule {name!r}.", remedy="Take another name.")
 
 
 def _terms(row: ScheduleRow) -> dict[str, Any]:
@@ -125,9 +136,33 @@ def _plain(terms: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     )
 
 
+def _in_force(session: WriteSession, schedule_id: str) -> ScheduleRow:
+    """The schedule, held until the transaction ends. Raises Conflict if it is retired."""
+    row = schedule(session, schedule_id, lock=True)
+    if row.retired_at is not None:
+        raise Conflict(f"The schedule {row.name!r} is retired.", remedy="Make a new one; its name is free.")
+    return row
+
+
+def retire(session: WriteSession, schedule_id: str, *, by: str, now: datetime) -> ScheduleRow:
+    """End it for good: nothing comes of it any more, and its name is free. What came of it stays on record.
+
+    What is due and was not started is refused; a run that was started goes on. A second time changes nothing.
+    """
+    row = schedule(session, schedule_id, lock=True)
+    if row.retired_at is None:
+        for occurrence in repository.waiting(session, row.id):
+            occurrence.state, occurrence.reason = OccurrenceState.REFUSED, "The schedule was retired."
+            log.note_occurrence(session, occurrence, "refused", by=by)
+        row.retired_at = now
+        session.flush()
+        log.note(session, row, "retired", by=by)
+    return row
+
+
 def pause(session: WriteSession, schedule_id: str, *, by: str) -> ScheduleRow:
     """Let it rest: nothing of it is started until it is resumed. Its times still count as overdue."""
-    row = schedule(session, schedule_id, lock=True)
+    row = _in_force(session, schedule_id)
     if not row.paused:
         row.paused = True
         log.note(session, row, "paused", by=by)
@@ -136,7 +171,7 @@ def pause(session: WriteSession, schedule_id: str, *, by: str) -> ScheduleRow:
 
 def resume(session: WriteSession, schedule_id: str, *, by: str, now: datetime) -> ScheduleRow:
     """Go on from now. What came while it rested is not caught up: somebody wanted it not to be done."""
-    row = schedule(session, schedule_id, lock=True)
+    row = _in_force(session, schedule_id)
     if row.paused:
         row.paused, row.cursor, row.watching_since = False, now, now
         log.note(session, row, "resumed", by=by)
@@ -152,7 +187,7 @@ def calendar(session: ReadSession, *, since: datetime, until: datetime, now: dat
         raise InvalidInput(
             f"The calendar shows at most {LONGEST_DAYS} days.", remedy="Let `until` follow `since` within that."
         )
-    rows = {row.id: row for row in session.scalars(repository.schedules())}
+    rows = {row.id: row for row in session.scalars(repository.schedules(retired=True))}
     newest = repository.newest(session, list(rows.values()))
     late = {row.id: standing.overdue_since(row, newest.get(row.id), now) for row in rows.values()}
     first = min([since, *(due for due in late.values() if due is not None)])
@@ -166,7 +201,7 @@ def calendar(session: ReadSession, *, since: datetime, until: datetime, now: dat
 
 
 def start(session: WriteSession, occurrence_id: str) -> None:
-    """Start the run that is due, unless it was started or somebody is at it.
+    """Start the run that is due, unless it was started, somebody is at it, or its schedule rests.
 
     Raises:
         Conflict: no run was accepted that could be repeated.
@@ -175,6 +210,8 @@ def start(session: WriteSession, occurrence_id: str) -> None:
     if (occurrence := repository.taken(session, occurrence_id)) is None:
         return
     due = schedule(session, occurrence.schedule_id)
+    if due.paused:
+        return  # the clock asks again once it is resumed
     accepted = revalidations.accepted_last(session, model=due.model.name, behavior=due.behavior.name)
     if accepted is None:
         raise Conflict(
@@ -207,7 +244,7 @@ def retry(session: WriteSession, occurrence_id: str, *, by: str, now: datetime) 
     """Try again to start what was refused.
 
     Raises:
-        NotFound, Conflict: there is no such occurrence, or it was not refused.
+        NotFound, Conflict: there is no such occurrence, it was not refused, or its schedule is retired.
         BrokerDown: nobody can be asked.
     """
     row = session.get(OccurrenceRow, occurrence_id, with_for_update=True)
@@ -215,6 +252,7 @@ def retry(session: WriteSession, occurrence_id: str, *, by: str, now: datetime) 
         raise NotFound(f"There is no occurrence {occurrence_id}.", remedy="List a schedule's occurrences.")
     if row.state is not OccurrenceState.REFUSED:
         raise Conflict(f"The occurrence is {row.state}.", remedy="Only one that was refused is tried again.")
+    _in_force(session, row.schedule_id)
     row.state, row.reason, row.asked_at = OccurrenceState.DUE, None, now
     dispatch.enqueue(session, dispatch.Task.REVALIDATE, row.id)
     log.note_occurrence(session, row, "retried", by=by)

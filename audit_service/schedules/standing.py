@@ -12,8 +12,11 @@ from audit_service.schedules.schemas import Entry, Standing
 def overdue_since(schedule: ScheduleRow, newest: OccurrenceRow | None, now: datetime) -> datetime | None:
     """The due time that passed, with its grace, without a completed run.
 
-    Counted are what came last, and what the clock did not look at: it may stand still, or the schedule rest.
+    Counted are what came last, and what the clock did not look at: it may stand still, or the schedule rest. What was
+    retired is not waited for.
     """
+    if schedule.retired_at is not None:
+        return None
     grace = timedelta(hours=schedule.grace_hours)
     late = [newest.due_at] if newest is not None and is_overdue(newest, schedule, now) else []
     unseen = schedule.rule.within(schedule.cursor, now - grace) if schedule.rule else iter(())
@@ -27,8 +30,8 @@ def is_overdue(occurrence: OccurrenceRow, schedule: ScheduleRow, now: datetime) 
 
 
 def next_due(schedule: ScheduleRow, now: datetime) -> datetime | None:
-    """When the rule names a time again; None without a rule, and while the schedule rests."""
-    if schedule.rule is None or schedule.paused:
+    """When the rule names a time again; None without a rule, while the schedule rests, and once it is retired."""
+    if schedule.rule is None or schedule.paused or schedule.retired_at is not None:
         return None
     return next((one.due for one in schedule.rule.times(schedule.cursor) if one.due > now), None)
 
@@ -53,7 +56,7 @@ def came(occurrence: OccurrenceRow, schedule: ScheduleRow, *, latest: bool, now:
         kind=occurrence.kind,
         time=Occurrence(occurrence.nominal_at, occurrence.due_at),
         standing=standing(occurrence),
-        overdue=latest and is_overdue(occurrence, schedule, now),
+        overdue=latest and schedule.retired_at is None and is_overdue(occurrence, schedule, now),
         collapsed=occurrence.collapsed,
         run_id=occurrence.run_id,
         reason=occurrence.reason,
@@ -61,9 +64,10 @@ def came(occurrence: OccurrenceRow, schedule: ScheduleRow, *, latest: bool, now:
 
 
 def to_come(schedule: ScheduleRow, since: datetime, until: datetime, now: datetime) -> Iterator[Entry]:
-    """A line for each time of the rule that the clock has not looked at yet."""
+    """A line for each time of the rule that the clock has not looked at yet; none once it is retired."""
     grace = timedelta(hours=schedule.grace_hours)
-    for time in schedule.rule.within(schedule.cursor, until) if schedule.rule else ():
+    rule = schedule.rule if schedule.retired_at is None else None
+    for time in rule.within(schedule.cursor, until) if rule else ():
         if time.due >= since:
             waiting = Standing.DUE if time.due <= now else Standing.UPCOMING
             yield _entry(

@@ -15,6 +15,7 @@ from audit_service.domain.manifest import digest
 from audit_service.domain.plan import Plan
 from tests.findings.made import add_findings
 from tests.identity.made import add_user, issue, sign_in
+from tests.revalidation.made import complete
 from tests.service import Audit, bearer
 from tests.sharing.made import add_bundle
 
@@ -34,8 +35,10 @@ def run(audit: Audit, database: Database) -> dict[str, Any]:
     return run
 
 
-def submit(api: TestClient, status: int = 201, **wanted: Any) -> dict[str, Any]:
-    answer = api.post("/v1/approvals", json=wanted)
+def submit(
+    api: TestClient, status: int = 201, *, headers: dict[str, str] | None = None, **wanted: Any
+) -> dict[str, Any]:
+    answer = api.post("/v1/approvals", json=wanted, headers=headers)
     assert answer.status_code == status, answer.text
     made: dict[str, Any] = answer.json()
     return made
@@ -85,10 +88,35 @@ def test_the_preparer_is_never_the_reviewer(api: TestClient, audit: Audit, datab
     plan = audit.plan()
     made = submit(api, record="plan", plan_id=plan["id"], digest=plan["digest"])
     answer = decide(api, made, {})
-    assert (answer.status_code, answer.json()["detail"]) == (403, "Nobody decides on what they prepared.")
-    cheat = "UPDATE approvals SET state = 'accepted', reviewer_id = preparer_id, decided_at = now()"
+    assert (answer.status_code, answer.json()["detail"]) == (
+        403,
+        "Nobody decides on what they planned, ran or submitted.",
+    )
+    cheat = "UPDATE approvals SET state = 'accepted', reviewer_id = prepared_by[1], decided_at = now()"
     with pytest.raises(IntegrityError, match="four_eyes"), database.writing() as session:
         session.execute(text(cheat))
+
+
+def test_who_planned_or_ran_it_never_decides_on_it_whoever_submits_it(
+    api: TestClient, audit: Audit, reviewer: dict[str, str], database: Database
+) -> None:
+    people = {name: _administrator(api, f"{name}@bank.example") for name in ("planner", "runner", "submitter", "maker")}
+    plan = audit.plan()  # of admin@localhost: the planner's is another
+    terms = {name: plan[name] for name in ("model_version_id", "behavior_version_id", "pair_set_id")}
+    planned = api.post("/v1/plans", json=terms | {"judging": {"delta_nats": 0.2}}, headers=people["planner"]).json()
+    service_token = api.post("/v1/tokens", json={"name": "ci", "role": "analyst"}, headers=people["maker"]).json()
+    for who, others in (("runner", people["runner"]), ("maker", bearer(service_token["token"]))):
+        run = api.post("/v1/runs", json={"plan_id": planned["id"]}, headers=others).json()
+        verdict = complete(database, run["id"])
+        made = submit(api, record="verdict", run_id=run["id"], digest=verdict, headers=people["submitter"])
+        for name in ("planner", who, "submitter"):
+            assert decide(api, made, people[name]).status_code == 403, name
+        assert decide(api, made, reviewer).status_code == 200
+
+
+def _administrator(api: TestClient, email: str) -> dict[str, str]:
+    add_user(api, email, "admin")
+    return bearer(sign_in(api, email).json()["token"])
 
 
 def test_a_service_signs_nothing(api: TestClient, audit: Audit, reviewer: dict[str, str]) -> None:

@@ -143,3 +143,5 @@ def test_only_a_completed_run_gets_a_new_edition(
     before = waiting(CPU)
     assert client.reissue(run["id"]).state is RunState.COMPLETED
     assert waiting(CPU) == before + 1
+    [asked] = api.get("/v1/events", params={"kind": "report"}).json()["items"]
+    assert (asked["actor"], asked["run_id"], asked["data"]["what"]) == ("user:admin@localhost", run["id"], "asked")

@@ -236,11 +236,75 @@ class TestRefusal:
             service.refuse(session, one.id, reason=str(caught.value))
         [one] = came(database)
         assert (one.state, one.run_id) == (OccurrenceState.REFUSED, None)
-        assert logged(database) == [("clock", "refused", None)]
+        assert logged(database) == [("clock", "due", None), ("clock", "refused", None)]
         with database.writing() as session:
             assert (
                 service.retry(session, one.id, by="user:test", now=utc("2026-05-02T04:00")).state is OccurrenceState.DUE
             )
+
+
+@pytest.mark.usefixtures("accepted_run")
+class TestRest:
+    def test_what_came_before_a_pause_is_started_after_it(self, everyone: Database, database: Database) -> None:
+        schedule_id = schedule(database, "2026-05-01T12:00", rule=Rule(cron="0 3 * * *"))
+        tick(everyone, utc("2026-05-02T03:00"))
+        with database.writing() as session:
+            service.pause(session, schedule_id, by="user:test")
+        start(database, *came(database))
+        assert [row.state for row in came(database)] == [OccurrenceState.DUE]
+        with database.writing() as session:
+            service.resume(session, schedule_id, by="user:test", now=utc("2026-05-02T04:00"))
+        start(database, *came(database))
+        assert [row.state for row in came(database)] == [OccurrenceState.STARTED]
+
+    def test_nothing_comes_of_a_retired_schedule_and_what_came_stays(
+        self, everyone: Database, database: Database, api: TestClient
+    ) -> None:
+        schedule_id = schedule(database, "2026-05-01T12:00", rule=Rule(cron="0 3 * * *"), grace_hours=0)
+        tick(everyone, utc("2026-05-02T03:00"))
+        [due] = came(database)
+        for _ in range(2):
+            with database.writing() as session:
+                service.retire(session, schedule_id, by="user:test", now=utc("2026-05-02T04:00"))
+        tick(everyone, utc("2026-05-09T03:00"))
+        start(database, due)
+        [stayed] = came(database)
+        assert (stayed.state, stayed.reason, stayed.run_id) == (
+            OccurrenceState.REFUSED,
+            "The schedule was retired.",
+            None,
+        )
+        assert logged(database) == [
+            ("clock", "due", None),
+            ("clock", "overdue", None),
+            ("user:test", "refused", None),
+            ("user:test", "retired", None),
+        ]
+        with database.reading() as session:
+            assert service.overdue(session, now=utc("2026-06-01T00:00")) == 0
+            [entry] = service.calendar(
+                session, since=utc("2026-05-01T00:00"), until=utc("2026-06-01T00:00"), now=utc("2026-05-20T00:00")
+            )
+        assert (entry.standing, entry.overdue) == ("failed", False)
+        for path in ("resume", "pause"):
+            assert api.post(f"/v1/schedules/{schedule_id}/{path}").status_code == 409
+        assert api.post(f"/v1/occurrences/{due.id}/retry").status_code == 409
+
+    def test_one_that_is_retired_while_it_is_started_has_its_run(self, everyone: Database, database: Database) -> None:
+        schedule_id = schedule(database, "2026-05-01T12:00", rule=Rule(cron="0 3 * * *"))
+        tick(everyone, utc("2026-05-02T03:00"))
+        [due] = came(database)
+
+        def retire() -> None:
+            with database.writing() as session:
+                service.retire(session, schedule_id, by="user:test", now=utc("2026-05-02T03:01"))
+
+        with database.writing() as session:
+            service.start(session, due.id)
+            other = threading.Thread(target=retire)
+            other.start()
+        other.join()
+        assert [row.state for row in came(database)] == [OccurrenceState.STARTED]
 
 
 class TestOverdue:
@@ -259,7 +323,7 @@ class TestOverdue:
             [told] = session.scalars(select(MessageRow)).all()
         assert (told.topic, told.subject) == (Topic.SCHEDULE_OVERDUE, "Overdue: nightly")
         assert "2026-05-04T03:00:00+00:00" in told.body
-        assert logged(database) == [("clock", "overdue", None)]
+        assert logged(database) == [("clock", "due", None), ("clock", "overdue", None)]
         [shown] = self.shown(database, "2026-05-04T06:00")
         assert shown == utc("2026-05-04T03:00")
         start(database, *came(database))

@@ -56,6 +56,32 @@ def test_terms_are_changed_from_the_state_that_was_read_and_never_from_another(
     assert [event["data"]["what"] for event in logged(api)] == ["changed"]
 
 
+def test_a_schedule_gets_another_name_unless_one_in_force_has_it(api: TestClient, made: dict[str, Any]) -> None:
+    api.post("/v1/schedules", json=WANTED | {"name": "monthly"})
+    path, any_state = f"/v1/schedules/{made['id']}", {"If-Match": "*"}
+    assert api.patch(path, json={"name": "monthly"}, headers=any_state).status_code == 409
+    assert api.patch(path, json={"name": "yearly"}, headers=any_state).json() == made | {"name": "yearly"}
+    for unnamed in ({"name": ""}, {"name": None}):
+        assert api.patch(path, json=unnamed, headers=any_state).status_code == 422
+    [change] = [event["data"] for event in logged(api)]
+    assert (change["from"], change["to"]) == ({"name": "quarterly"}, {"name": "yearly"})
+
+
+def test_a_retired_schedule_leaves_the_list_and_gives_its_name_back(api: TestClient, made: dict[str, Any]) -> None:
+    path = f"/v1/schedules/{made['id']}"
+    retired = api.delete(path).json()
+    assert (retired["retired_at"] is not None, retired["next_due"]) == (True, None)
+    assert api.delete(path).json() == retired
+    assert api.patch(path, json={"grace_hours": 1}, headers={"If-Match": "*"}).status_code == 409
+    again = api.post("/v1/schedules", json=WANTED)
+    assert (again.status_code, again.json()["id"] == made["id"]) == (201, False)
+    assert [one["id"] for one in api.get("/v1/schedules").json()["items"]] == [again.json()["id"]]
+    every = api.get("/v1/schedules", params={"retired": True, "name": "quarterly"}).json()["items"]
+    assert [one["id"] for one in every] == [again.json()["id"], made["id"]]
+    assert api.get(path).json() == retired
+    assert api.get("/v1/events/check").json()["broken_at"] is None
+
+
 def test_a_schedule_that_nothing_makes_due_is_refused(api: TestClient, made: dict[str, Any]) -> None:
     path, any_state = f"/v1/schedules/{made['id']}", {"If-Match": "*"}
     changed = api.patch(path, json={"rule": None}, headers=any_state)

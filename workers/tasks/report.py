@@ -17,12 +17,13 @@ from audit_service.db.tables import (
     VerdictRow,
 )
 from audit_service.dispatch import Task
-from audit_service.domain.lifecycle import RunState
+from audit_service.domain.lifecycle import EventKind, RunState
 from audit_service.domain.manifest import digest
 from audit_service.domain.pairs import PairSet
 from audit_service.domain.plan import ModelIdentity
 from audit_service.domain.trace import Measured
 from audit_service.errors import InvalidModel, ModelChanged
+from audit_service.events import repository as events
 from audit_service.registry.inspection import verify_unchanged
 from audit_service.reports.repository import add_bundle, bundles, reports
 from audit_service.responses import service as responses
@@ -193,6 +194,9 @@ def _save(worker: Runtime, edition: Edition) -> None:
             return  # cancelled meanwhile
         session.add_all(_row(run_id, number, made) for made in edition.reports)
         add_bundle(session, run_id, edition.bundle, edition=number, evidence_digest=edition.evidence_digest)
+        digests = {made.language: made.pdf_digest for made in edition.reports}
+        issued = {"what": "issued", "edition": number, "digests": digests}
+        events.append(session, run_id, EventKind.REPORT, actor=worker.name, data=issued)
         if state is RunState.REPORTING:
             lifecycle.move(session, run_id, RunState.COMPLETED, by=worker.name)
 

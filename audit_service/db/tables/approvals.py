@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import CheckConstraint, ForeignKey, Text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from audit_service.db.base import Base, Id, Identified, Owned, Timestamp, Value, choice
@@ -12,7 +13,7 @@ from audit_service.domain.approvals import Acceptance, Decision, Record
 class ApprovalRow(Identified, Owned, Base):
     __tablename__ = "approvals"
     __table_args__ = (
-        CheckConstraint("preparer_id <> reviewer_id", name="four_eyes"),
+        CheckConstraint("reviewer_id <> ALL (prepared_by)", name="four_eyes"),
         CheckConstraint("(state = 'submitted') = (reviewer_id IS NULL)", name="decided_by_somebody"),
     )
 
@@ -29,6 +30,8 @@ class ApprovalRow(Identified, Owned, Base):
     preparer_id: Mapped[str] = mapped_column(Id, ForeignKey("users.id"))
     preparer: Mapped[str] = mapped_column(Text)
     preparer_role: Mapped[str] = mapped_column(Text)
+    prepared_by: Mapped[list[str]] = mapped_column(ARRAY(Id))
+    """Who submitted it, and who answers for its plan and its run: none of them is its reviewer."""
     comment: Mapped[str] = mapped_column(Text)
     reviewer_id: Mapped[str | None] = mapped_column(Id, ForeignKey("users.id"))
     reviewer: Mapped[str | None] = mapped_column(Text)

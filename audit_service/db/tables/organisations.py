@@ -72,6 +72,8 @@ class TokenRow(Identified, Owned, Base):
     session: Mapped[bool] = mapped_column(default=False)
     """Made by signing in."""
     created_by: Mapped[str] = mapped_column(Text)
+    maker_id: Mapped[str | None] = mapped_column(Id, ForeignKey("users.id"))
+    """Who made it, also through another token: it ends with that person's access. None for the operator's."""
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
     revoked_at: Mapped[datetime | None] = mapped_column(Timestamp)
     used_at: Mapped[datetime | None] = mapped_column(Timestamp)

@@ -31,6 +31,8 @@ class PlanRow(Identified, Owned, Base):
     model_version_id: Mapped[str] = mapped_column(Id, ForeignKey("model_versions.id"))
     behavior_version_id: Mapped[str] = mapped_column(Id, ForeignKey("behavior_versions.id"))
     pair_set_id: Mapped[str] = mapped_column(Id, ForeignKey("pair_sets.id"))
+    person_id: Mapped[str | None] = mapped_column(Id, ForeignKey("users.id"))
+    """Who answers for it; none where nobody asked, as for a schedule's."""
 
     calibrations: Mapped[list[CalibrationRow]] = relationship(
         primaryjoin=lambda: PlanRow.model_version_id == foreign(CalibrationRow.model_version_id),

@@ -19,5 +19,7 @@ class RunRow(Identified, Owned, Base):
     """Why it is in this state, where that is not plain: what failed and what to do."""
     started_at: Mapped[datetime | None] = mapped_column(Timestamp)
     ended_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    person_id: Mapped[str | None] = mapped_column(Id, ForeignKey("users.id"))
+    """Who answers for its start; none where nobody asked, as for a schedule's."""
 
     plan: Mapped[PlanRow] = relationship()

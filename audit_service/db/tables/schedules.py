@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Integer, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from audit_service.db.base import Base, Id, Identified, Owned, Timestamp, Value, choice
@@ -15,7 +15,13 @@ from audit_service.domain.schedules import OccurrenceKind, OccurrenceState, Rule
 class ScheduleRow(Identified, Owned, Base):
     __tablename__ = "schedules"
     __table_args__ = (
-        UniqueConstraint("organisation_id", "name"),
+        Index(
+            "uq_schedules_organisation_id_name",
+            "organisation_id",
+            "name",
+            unique=True,
+            postgresql_where="retired_at IS NULL",
+        ),
         CheckConstraint("rule IS NOT NULL OR on_new_version", name="something_makes_it_due"),
     )
 
@@ -27,6 +33,8 @@ class ScheduleRow(Identified, Owned, Base):
     grace_hours: Mapped[int] = mapped_column(Integer)
     """So long after it is due, what is not completed is overdue."""
     paused: Mapped[bool] = mapped_column(default=False)
+    retired_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """Nothing comes of it since then; it stays for what came of it before."""
     cursor: Mapped[datetime] = mapped_column(Timestamp)
     """Every time of the rule up to here was looked at."""
     watching_since: Mapped[datetime] = mapped_column(Timestamp)
