@@ -12,6 +12,7 @@ from audit_service.domain.datasheets import Standing, Words
 from audit_service.domain.generation import generate
 from audit_service.domain.labels import label_tokens
 from audit_service.domain.pairs import PairKind, Side
+from audit_service.domain.power import designs
 from audit_service.domain.protocol import lint
 from audit_service.domain.results import Level
 from audit_service.library.catalogue import FOLDER, Entry, entries
@@ -42,6 +43,16 @@ def test_its_pairs_keep_the_protocol(entry: Entry) -> None:
     told = [found for found in findings if not found.sentence.id.startswith("unseen.")]  # those take a model
     # P016 is a note: the same cues stand in both templates, and the sensitivity by whole cue pairs answers it.
     assert [(found.rule, found.level) for found in told] == [("P016", Level.NOTE)] * len(audit.behavior.forms)
+
+
+@each
+def test_its_cues_are_enough_for_a_conclusion(entry: Entry) -> None:
+    """With too few independent cue pairs no gap, however large, could be told from chance."""
+    audit = entry.audit
+    spread = audit.behavior.threshold.gap_nats
+    told = list(designs(audit.judging, generate(audit.behavior).pairs, spread=spread))
+    assert told
+    assert all(design.effect is not None for design in told), told
 
 
 @each
@@ -116,7 +127,7 @@ def test_most_of_the_residents_are_of_the_group_that_a_postal_code_stands_for() 
 
 def test_most_bearers_are_of_the_group_that_a_surname_stands_for() -> None:
     [words] = [words for words in _words("mortgage-denial-race") if words.figures]
-    assert len(words.figures) == 24
+    assert len(words.figures) == 36
     assert all(50 < figure <= 100 for figure in words.figures.values())
 
 
