@@ -8,9 +8,11 @@ import pytest
 
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.pairs import PairSet
+from audit_service.domain.plan import Corruption, Direction, Mapping
 from audit_service.domain.provenance import Provenance
 from audit_service.domain.results import Outcome, VerdictValue
 from audit_service.domain.sentences import CATALOGUE
+from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidInput
 from audit_service.library.catalogue import entry
 from tests.workers.rendering.audits import example, make_evidence
@@ -115,6 +117,14 @@ def test_the_catalogues_say_the_same_things_with_the_same_values() -> None:
     rationales = {key for key in chinese if key.startswith(("rationale.", "estimator."))}
     assert set(english) == set(chinese) - rationales
     assert {key: fields(text) for key, text in english.items()} == {key: fields(chinese[key]) for key in english}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_whatever_a_plan_may_trace_has_a_name_in_each_language(language: str) -> None:
+    said = catalogue(language)
+    names = [f"site.{kind}" for kind in SiteKind] + [f"direction.{way}" for way in Direction]
+    names += [f"criteria.mapping.{mapping}" for mapping in Mapping] + [f"corruption.{kind}" for kind in Corruption]
+    assert [name for name in names if not said.has(name)] == []
 
 
 def test_the_chinese_catalogue_has_every_rationale_and_every_sentence() -> None:
