@@ -3,10 +3,12 @@
     KIND.L<layer>[-<last layer>][.<head>].<segment>
 
 A segment is a declared one, "all", "decision", or tokens by number (``t12``, ``t12-15``, counted from 0). A range of
-layers is a window: all of them are exchanged at once. Names joined by + are exchanged at once too.
+layers is a window: all of them are exchanged at once. Names joined by + are exchanged at once too. In a single name *
+stands for each layer or each head in turn.
 """
 
 import re
+from collections.abc import Callable, Iterable
 
 from audit_service.domain.sites import HEAD_KINDS, Site, SiteKind
 from audit_service.errors import InvalidTrace
@@ -19,6 +21,27 @@ _NAME = re.compile(
 def sites_named(text: str) -> tuple[Site, ...]:
     """All single-layer sites that a name stands for, to be exchanged at once; InvalidTrace says what is wrong."""
     return tuple(site for name in text.split("+") for site in _window(name.strip()))
+
+
+def names_matching(text: str, *, layers: Iterable[int], heads_of: Callable[[SiteKind], int]) -> list[str]:
+    """The names that one with * stands for, by layer and head; itself without one.
+
+    ``heads_of`` tells how many heads a kind has. InvalidTrace for * in a sum of names or at another place.
+    """
+    if "*" not in text:
+        return [text]
+    kind = text.strip().partition(".")[0]
+    if "+" in text or kind not in list(SiteKind) or not _PATTERN.fullmatch(text.strip()):
+        raise InvalidTrace(
+            f"{text!r}: * stands for all layers or all heads of a single name",
+            remedy="write for instance q.L9.*.decision or mlp_out.L*.cue",
+        )
+    heads = range(heads_of(SiteKind(kind))) if ".*." in text else [0]
+    by_layer = [text.strip().replace("L*", f"L{layer}") for layer in layers] if "L*" in text else [text.strip()]
+    return [name.replace(".*.", f".{head}.") for name in by_layer for head in heads]
+
+
+_PATTERN = re.compile(r"[a-z_]+\.L(\d+(-\d+)?|\*)(\.(\d+|\*))?\.[A-Za-z][\w-]*")
 
 
 def _window(name: str) -> list[Site]:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from audit_service.domain.manifest import digest
 from audit_service.files import write_whole
 from audit_service.registry.inspection import hashes
 
-Cells = NDArray[np.float32]
+Cells = NDArray[Any]
+"""Of the number format that they were computed in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit_service.domain.plan import Direction
-from audit_service.domain.sites import HEAD_KINDS, SiteKind
+from audit_service.domain.sitenames import sites_named
+from audit_service.domain.sites import ALL, HEAD_KINDS, SiteKind
 from workers.rendering.blocks import HeatMap, HeatMaps
 from workers.rendering.charts import chart_png, chart_svg
 
@@ -15,9 +16,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def drawn(arrays: Arrays, *, tokens: Sequence[str], directions: Sequence[Direction], suffix: str) -> bytes:
-    """Every map of effects, and the logit lens where it was asked for, on one scale; as .svg or .png.
+    """Every map of effects, paths by receiver and the logit lens where asked for, on one scale; as .svg or .png.
 
-    Effects are d patched minus d of the run that was patched, in nats; layers run from left to right.
+    Effects are d patched minus d of the run that was patched, in nats; layers run from left to right. Cells that were
+    not measured stay empty, and estimates have panels of their own that say so.
     """
     effects = [panel for direction in directions for panel in _effects(arrays, tokens, direction)]
     panels = (*effects, *_lens(arrays, tokens))
@@ -39,7 +41,31 @@ def _effects(arrays: Arrays, tokens: Sequence[str], direction: Direction) -> Ite
         cells = arrays.get(f"{direction}.{kind}", arrays.get(kind))
         if cells is not None:
             heads = [f"head {head}" for head in range(cells.shape[1])]
-            yield _panel(f"{kind}, {direction}", heads if kind in HEAD_KINDS else _rows(cells, tokens), cells - base)
+            rows = heads if kind in HEAD_KINDS else _rows(cells, tokens)
+            yield _panel(f"{kind}, {direction}", rows, cells - base)
+            estimates = arrays.get(f"{direction}.{kind}.estimate", arrays.get(f"{kind}.estimate"))
+            if estimates is not None:
+                yield _panel(f"{kind}, {direction}: estimates, not measured", rows, estimates)
+    paths = arrays.get(f"{direction}.paths", arrays.get("paths"))
+    if paths is not None:
+        yield from _paths([str(name) for name in arrays["paths.names"]], paths - base, direction)
+
+
+def _paths(names: Sequence[str], effects: NDArray[Any], direction: Direction) -> Iterator[HeatMap]:
+    """A panel for each sender: its receivers by layer; those that are joint sets have no place in one."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for name, effect in zip(names, effects.tolist(), strict=True):
+        sender, _, receiver = name.partition(" -> ")
+        sites = sites_named(receiver)
+        if len(sites) == 1:
+            site = sites[0]
+            head = "" if site.head is None else f" head {site.head}"
+            where = "" if site.segment == ALL else f" {site.segment}"
+            found.setdefault(sender, {}).setdefault(f"{site.kind}{head}{where}", {})[site.layer] = effect
+    for sender, rows in found.items():
+        layers = range(1 + max(layer for row in rows.values() for layer in row))
+        cells = np.array([[row.get(layer, np.nan) for row in rows.values()] for layer in layers])
+        yield _panel(f"from {sender}, {direction}", list(rows), cells)
 
 
 def _lens(arrays: Arrays, tokens: Sequence[str]) -> Iterator[HeatMap]:
@@ -55,5 +81,5 @@ def _rows(cells: NDArray[Any], tokens: Sequence[str]) -> list[str]:
 
 
 def _panel(title: str, rows: Sequence[str], cells: NDArray[Any]) -> HeatMap:
-    values = tuple(tuple(float(value) for value in row) for row in np.asarray(cells).T)
+    values = tuple(tuple(None if np.isnan(value) else float(value) for value in row) for row in np.asarray(cells).T)
     return HeatMap(title=title, rows=tuple(rows), values=values)

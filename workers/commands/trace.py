@@ -42,8 +42,31 @@ def trace(
     ] = None,
     at: Annotated[
         list[str] | None,
-        typer.Option(help="A single cell, such as z.L9.6.decision or mlp_out.L5-7.cue; may be repeated."),
+        typer.Option(
+            help="A single cell, such as z.L9.6.decision or mlp_out.L5-7.cue; + exchanges several at once, * stands "
+            "for each layer or each head. May be repeated."
+        ),
     ] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What a sender alone tells a receiver, as in 'z.L5.3.all -> q.L9.*.decision'; * stands for each layer "
+            "behind the sender or each head, + joins senders of one layer, or receivers. May be repeated."
+        ),
+    ] = None,
+    freeze_mlps: Annotated[
+        bool, typer.Option("--freeze-mlps", help="On paths, hold the MLPs in between still as well as attention.")
+    ] = False,
+    screen: Annotated[
+        str | None,
+        typer.Option(
+            help="Estimate the maps (first_order, grad_drop or integrated), patch the cells with the largest estimates "
+            "and a random sample of the others, and bound what was missed."
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Cells with the largest estimates that --screen patches.")] = 20,
+    sample: Annotated[int, typer.Option(min=1, help="Other cells, drawn at random, that --screen patches.")] = 40,
+    threshold: Annotated[float, typer.Option(help="Effect in nats that --screen must not miss.")] = 0.1,
     direction: Annotated[
         str, typer.Option(help="denoise puts clean activations into the corrupt run, noise the reverse; or both.")
     ] = "denoise",
@@ -80,24 +103,27 @@ def trace(
 
     The file holds, for each site kind, an array of decision values in nats: a row a layer, a column a position, or a
     head, exchanged at all positions or at each segment of --positions. Beside them stand `cells` for those named with
-    --at, the unpatched values `clean` and `corrupt`, and the token ids. Stopped with Ctrl-C, the same command goes on
-    where it was.
+    --at and `paths`, each with its `names`, the unpatched values `clean` and `corrupt`, and the token ids. With
+    --screen, cells that were not patched are empty, and `KIND.estimate` holds what is no measurement. Stopped with
+    Ctrl-C, the same command goes on where it was.
     """
     options = {name: str(given) for name, given in locals().items() if name not in {"out", "picture"}}
     # Importing torch and transformers takes seconds that no other command should pay.
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
+    from workers.engine.attribution import Estimator  # noqa: PLC0415
     from workers.engine.determinism import make_deterministic  # noqa: PLC0415
     from workers.engine.loading import load_subject  # noqa: PLC0415
-    from workers.engine.requests import TraceRequest, part_of, run_request, value_of  # noqa: PLC0415
+    from workers.engine.requests import Screening, TraceRequest, part_of, value_of  # noqa: PLC0415
     from workers.engine.tokens import encode_text, labels_of  # noqa: PLC0415
+    from workers.engine.tracing import run_request  # noqa: PLC0415
 
     _require_place(out, (".npz", ".json"))
     if picture is not None:
         _require_place(picture, (".svg", ".png"))
-        if not (lens or sites or not at):
-            raise InvalidTrace("there is no map to draw", remedy="ask for site kinds with --sites, or for the --lens")
-    kinds = _kinds(sites, default=not at)
+        if not (lens or sites or path or not at):
+            raise InvalidTrace("there is no map to draw", remedy="ask for --sites, for a --path or for the --lens")
+    kinds = _kinds(sites, default=not (at or path))
     directions = tuple(Direction) if direction == "both" else (_one_of(Direction, direction),)
     kind_of_corruption = _one_of(Corruption, corruption)
     changed, becomes = None if part is None else part_of(part), value_of(value)
@@ -115,6 +141,9 @@ def trace(
         labels=labels_of(subject, Labels(favorable=tuple(favorable), unfavorable=tuple(unfavorable))),
         kinds=kinds,
         named=tuple(at or ()),
+        paths=tuple(path or ()),
+        freeze_mlps=freeze_mlps,
+        screening=None if screen is None else Screening(_one_of(Estimator, screen), top, sample, threshold),
         directions=directions,
         segments=None if positions is None else tuple(name.strip() for name in positions.split(",")),
         window=window,
@@ -143,6 +172,13 @@ def trace(
         words = [str(subject.tokenizer.decode([token])) for token in request.clean]
         write_whole(picture, drawn(arrays, tokens=words, directions=directions, suffix=picture.suffix))
     kept.remove()
+    for prefix in ("", *(f"{way}." for way in directions)):
+        if (missed := arrays.get(f"{prefix}missed_at_most")) is not None:
+            err.print(
+                f"{prefix.rstrip('.') or directions[0]}: of the cells that were not patched, at most {missed} have an "
+                f"effect of {threshold:g} nats or more (95 % confidence over the draw)",
+                highlight=False,
+            )
     err.print(
         f"clean {float(arrays['clean']):+.4f} nats, corrupt {float(arrays['corrupt']):+.4f} nats → {out}",
         highlight=False,
@@ -194,10 +230,19 @@ def _bar() -> Iterator[Callable[[int, int, float], None]]:
         yield lambda done, total, effect: bar.update(task, completed=done, total=total, effect=effect)
 
 
+def _listed(cells: NDArray[np.generic]) -> object:
+    """As JSON has it: cells that were not measured are null."""
+    if not np.issubdtype(cells.dtype, np.floating):
+        return cells.tolist()
+    listed = cells.astype(object)
+    listed[np.isnan(cells)] = None
+    return listed.tolist()
+
+
 def _write(out: Path, arrays: Arrays) -> None:
     if out.suffix == ".json":
-        listed = {name: np.asarray(cells).tolist() for name, cells in arrays.items()}
-        write_whole(out, json.dumps(listed).encode())
+        listed = {name: _listed(cells) for name, cells in arrays.items()}
+        write_whole(out, json.dumps(listed, allow_nan=False).encode())
         return
     file = io.BytesIO()
     # numpy's signature takes its own options among the arrays.

@@ -1,8 +1,8 @@
 """Other corruptions than the pair itself: noise, zero and mean, for sensitivity analyses (METHOD.md section 4).
 
 A prompt whose cue tokens are embedded otherwise (noised, blanked, averaged) is a run of its own: clean activations are
-restored in it (denoising), or its activations are put into the clean run (noising). Zeroed, averaged and jittered
-recordings are donors alone, for ablations in the clean run; resampling is a recording of any other prompt.
+restored in it (denoising), or its activations are put into the clean run (noising). Zeroed and averaged recordings are
+donors alone, for ablations in the clean run; resampling is a recording of any other prompt.
 """
 
 from collections.abc import Callable, Sequence
@@ -104,18 +104,6 @@ def _vocabulary(subject: Subject) -> Float[Tensor, "token width"]:
 def zeroed(recording: Recording) -> Recording:
     """Return a donor whose every activation is zero."""
     return _blend([recording], lambda tensors, _: torch.zeros_like(tensors[0]))
-
-
-def jittered(recording: Recording, *, seed: int, sigmas: float = SIGMAS) -> Recording:
-    """Return a donor of the recording's activations plus noise of some standard deviations of each layer's own."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def jitter(tensors: list[Tensor], _: int) -> Tensor:
-        (own,) = tensors
-        draw = torch.randn(own.shape, generator=generator)
-        return own + (sigmas * float(own.float().std()) * draw).to(own) if own.numel() else own
-
-    return _blend([recording], jitter)
 
 
 def positional_mean(recordings: Sequence[Recording]) -> Recording:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Direction, Mapping
-from audit_service.domain.sites import Site, SiteKind
+from audit_service.domain.sites import Site
 from workers.engine.answers import Answered, answered, gather, tails, unpatched
 from workers.engine.distributions import Readouts, log_probabilities, read_all
-from workers.engine.donors import Recording, record
+from workers.engine.donors import Recording
 from workers.engine.flight import Flight, Group
 from workers.engine.memory import in_halves, rows_at_once
 from workers.engine.placing import Placed, place_all
@@ -24,7 +24,7 @@ from workers.engine.positions import Exchange, exchange_of
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import decision_values
 from workers.engine.subject import Subject
-from workers.engine.tokens import EncodedPair, EncodedPrompt
+from workers.engine.tokens import EncodedPrompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,43 +39,6 @@ class PairEffects:
     """[site] all readouts of the same patched runs, where asked for."""
     unpatched: Readouts | None = None
     """[2] those of the clean and the corrupt run; the donor's divergence from itself is 0."""
-
-
-def trace_pair(
-    subject: Subject,
-    encoded: EncodedPair,
-    sites: Sequence[Site],
-    *,
-    direction: Direction,
-    labels: LabelTokens,
-    mapping: Mapping = Mapping.RIGHT_ALIGNED,
-    all_readouts: bool = False,
-    progress: Progress = no_progress,
-    should_stop: StopCheck = never_stop,
-) -> PairEffects:
-    """Patch every site of a pair, one at a time, and read the decision value of each patched run.
-
-    Denoising puts clean activations into the corrupt run, noising the reverse. ``all_readouts`` adds the probabilities,
-    divergences and ranks of the same runs, at the price of the whole unembedding. Raises InvalidTrace for a site that
-    this model does not have, Cancelled when asked to stop.
-    """
-    neurons = any(site.kind is SiteKind.NEURONS for site in sites)
-    clean, corrupt = (
-        Side(prompt, record(subject, prompt.ids, neurons=neurons, should_stop=should_stop))
-        for prompt in (encoded.clean, encoded.corrupt)
-    )
-    return trace_sides(
-        subject,
-        clean,
-        corrupt,
-        [site.parts for site in sites],
-        direction=direction,
-        labels=labels,
-        mapping=mapping,
-        all_readouts=all_readouts,
-        progress=progress,
-        should_stop=should_stop,
-    )
 
 
 class Side(NamedTuple):
@@ -98,7 +61,12 @@ def trace_sides(
     progress: Progress = no_progress,
     should_stop: StopCheck = never_stop,
 ) -> PairEffects:
-    """``trace_pair`` of recorded sides, with all sites of a set exchanged at once."""
+    """Patch the sites of each set of a pair at once, set by set, and read the decision value of each patched run.
+
+    Denoising puts clean activations into the corrupt run, noising the reverse. ``all_readouts`` adds the probabilities,
+    divergences and ranks of the same runs, at the price of the whole unembedding. Raises InvalidTrace for a site that
+    this model does not have, Cancelled when asked to stop.
+    """
     to, by = (corrupt, clean) if direction is Direction.DENOISE else (clean, corrupt)
     exchanges = [[exchange_of(site, to.prompt, by.prompt, mapping) for site in sites] for sites in sets]
     recordings = [clean.recording, corrupt.recording]

@@ -17,10 +17,10 @@ from audit_service.errors import InvalidTrace
 from workers.engine.anatomy import Anatomy
 from workers.engine.donors import Recording, record_entry
 from workers.engine.flight import Edit, Stage
-from workers.engine.patching import patch
-from workers.engine.placing import STAGES, check, edits_of, heads_of
+from workers.engine.patching import patch_together
+from workers.engine.placing import STAGES, Moves, check, edits_of, heads_of
 from workers.engine.positions import Exchange
-from workers.engine.progress import StopCheck, never_stop
+from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.subject import Subject
 
 
@@ -28,42 +28,65 @@ def path_patch(
     subject: Subject,
     recipient: Recording,
     donor: Recording,
-    sender: Exchange,
-    receivers: Sequence[Exchange],
+    senders: Sequence[Exchange],
+    receivers: Sequence[Sequence[Exchange]],
     *,
     labels: LabelTokens,
     freeze_mlps: bool = False,
+    progress: Progress = no_progress,
     should_stop: StopCheck = never_stop,
 ) -> NDArray[np.float32]:
-    """Decision value [receiver] when each receiver alone hears the exchanged sender, in nats.
+    """Decision value [set of receivers] when each set alone hears the exchanged senders, in nats.
 
-    MLPs between sender and receiver pass on what they hear, unless they are frozen as well. Receivers' positions are
-    those of their ``recipient`` side. Raises InvalidTrace for a sender that is the residual stream itself, or a
-    receiver before the sender.
+    Senders send together; MLPs between them and the receivers pass on what they hear, unless they are frozen as well.
+    Receivers' positions are those of their ``recipient`` side. Raises InvalidTrace for a sender that is the residual
+    stream itself, for senders of several layers and for a receiver before a sender.
     """
-    _check(subject, sender, receivers)
-    moved = tuple(sorted(zip(sender.recipient, sender.donor, strict=True)))
-    edits = [
-        *edits_of(subject.anatomy, sender, moved, recipient, donor, start=0),
-        *_frozen(subject, recipient, sender, freeze_mlps=freeze_mlps),
-    ]
-    neurons = any(receiver.kind is SiteKind.NEURONS for receiver in receivers)
+    _check(subject, senders, [receiver for each in receivers for receiver in each])
+    sent = (
+        edit
+        for sender in senders
+        for edit in edits_of(subject.anatomy, sender, _moves(sender), recipient, donor, start=0)
+    )
+    edits = [*sent, *_frozen(subject, recipient, senders[0], freeze_mlps=freeze_mlps)]
+    neurons = any(receiver.kind is SiteKind.NEURONS for each in receivers for receiver in each)
     heard = record_entry(subject, recipient.entry, edits=edits, neurons=neurons, should_stop=should_stop)
-    same_places = [receiver._replace(donor=receiver.recipient) for receiver in receivers]
-    return patch(subject, recipient, heard, same_places, labels=labels, skip_equal=False, should_stop=should_stop)
+    same_places = [[receiver._replace(donor=receiver.recipient) for receiver in each] for each in receivers]
+    return patch_together(
+        subject,
+        recipient,
+        heard,
+        same_places,
+        labels=labels,
+        skip_equal=False,
+        progress=progress,
+        should_stop=should_stop,
+    )
 
 
-def _check(subject: Subject, sender: Exchange, receivers: Sequence[Exchange]) -> None:
-    check(subject.anatomy, sender)
-    if STAGES[sender.kind] is Stage.RESID:
+def _moves(sender: Exchange) -> Moves:
+    return tuple(sorted(zip(sender.recipient, sender.donor, strict=True)))
+
+
+def _check(subject: Subject, senders: Sequence[Exchange], receivers: Sequence[Exchange]) -> None:
+    for sender in senders:
+        check(subject.anatomy, sender)
+        if STAGES[sender.kind] is Stage.RESID:
+            raise InvalidTrace(
+                f"{sender.kind} cannot be a sender: all paths go through it", remedy="send from z, attn_out or mlp_out"
+            )
+    if len({(sender.layer, sender.kind in OF_THE_MLP) for sender in senders}) != 1:
         raise InvalidTrace(
-            f"{sender.kind} cannot be a sender: all paths go through it", remedy="send from z, attn_out or mlp_out"
+            "senders that send together stand in the attention of one layer, or in its MLP",
+            remedy="name heads of one layer, or a path for each sender",
         )
     for receiver in receivers:
-        if not _hears(subject.anatomy, receiver, sender):
-            raise InvalidTrace(
-                f"{receiver.name} does not come after {sender.name}", remedy="name receivers behind the sender"
-            )
+        check(subject.anatomy, receiver)
+        for sender in senders:
+            if not hears(subject.anatomy, receiver, sender):
+                raise InvalidTrace(
+                    f"{receiver.name} does not come after {sender.name}", remedy="name receivers behind the sender"
+                )
 
 
 IN_ORDER = (
@@ -81,7 +104,7 @@ IN_ORDER = (
 OF_THE_MLP = frozenset({SiteKind.NEURONS, SiteKind.MLP_OUT})
 
 
-def _hears(anatomy: Anatomy, receiver: Exchange, sender: Exchange) -> bool:
+def hears(anatomy: Anatomy, receiver: Exchange, sender: Exchange) -> bool:
     """Whether the network has a path from the sender to the receiver."""
     if receiver.layer != sender.layer:
         return receiver.layer > sender.layer

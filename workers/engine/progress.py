@@ -2,12 +2,29 @@
 
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audit_service.errors import Cancelled
 
 Progress = Callable[[int, int, float], None]
 """Called with (cells done, cells in all, largest |effect| so far in nats)."""
 StopCheck = Callable[[], bool]
 """Asked between layers; true means that the user wants the work to end."""
+
+Cells = NDArray[np.float32]
+Keep = Callable[[str, Callable[[], Cells]], Cells]
+"""Gives what was kept under a name, or computes and keeps it: how long work that was stopped goes on."""
+
+
+def keep_nothing(_: str, compute: Callable[[], Cells]) -> Cells:
+    """Compute, whatever the name."""
+    return compute()
+
+
+def kept_under(keep: Keep, prefix: str) -> Keep:
+    """The same under names that begin with a prefix."""
+    return lambda name, compute: keep(f"{prefix}.{name}", compute)
 
 
 def no_progress(done: int, total: int, effect: float) -> None:

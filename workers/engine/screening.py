@@ -12,10 +12,10 @@ from audit_service.errors import InvalidTrace
 from workers.engine.answers import unpatched
 from workers.engine.attribution import Estimator, attribute
 from workers.engine.donors import Recording
-from workers.engine.patching import patch
 from workers.engine.positions import Exchange
-from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
+from workers.engine.progress import Keep, Progress, StopCheck, keep_nothing, never_stop, no_progress
 from workers.engine.subject import Subject
+from workers.engine.sweep import Map, measure
 
 
 class Screened(NamedTuple):
@@ -46,6 +46,7 @@ def screen(
     seed: int,
     alpha: float = 0.05,
     estimator: Estimator = Estimator.FIRST_ORDER,
+    keep: Keep = keep_nothing,
     progress: Progress = no_progress,
     should_stop: StopCheck = never_stop,
 ) -> Screened:
@@ -53,13 +54,26 @@ def screen(
 
     ``threshold`` (nats) says what would have been worth finding; the bound has confidence 1 - alpha over the seeds.
     """
-    estimated = attribute(subject, recipient, donor, exchanges, labels=labels, estimator=estimator)
+
+    def estimate() -> NDArray[np.float32]:
+        return attribute(subject, recipient, donor, exchanges, labels=labels, estimator=estimator)
+
+    estimated = keep("estimates", estimate)
     order = np.argsort(-np.abs(estimated), kind="stable")
     drawn = drawn_from(order[top:], sample, seed)
     verified = np.concatenate([order[:top], drawn])
-    chosen = [exchanges[number] for number in verified]
-    patched = patch(subject, recipient, donor, chosen, labels=labels, progress=progress, should_stop=should_stop)
-    exact = patched - float(unpatched(subject, [recipient], labels))
+    chosen = Map("chosen", tuple(map(str, verified)), (), tuple((exchanges[number],) for number in verified))
+    patched = measure(
+        subject,
+        [(recipient, donor)],
+        [chosen],
+        labels=labels,
+        all_readouts=False,
+        keep=keep,
+        progress=progress,
+        should_stop=should_stop,
+    )
+    exact = patched[chosen.name]["d"] - float(unpatched(subject, [recipient], labels))
     missed = missed_at_most(exact[top:], total=len(order[top:]), threshold=threshold, alpha=alpha)
     return Screened(estimated, verified, exact.astype(np.float32), len(drawn), missed)
 

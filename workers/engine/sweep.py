@@ -1,6 +1,6 @@
 """Maps of one pair of texts: layer x position, layer x head, and single cells by name."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from workers.engine.donors import Recording
 from workers.engine.patching import patch_together, read_together
 from workers.engine.placing import heads_of
 from workers.engine.positions import Exchange, exchange_of
-from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
+from workers.engine.progress import Keep, Progress, StopCheck, never_stop, no_progress
 from workers.engine.subject import Subject
 from workers.engine.tokens import EncodedPair, EncodedPrompt, first_difference
 
@@ -115,10 +115,6 @@ def cells_named(names: Sequence[str], asked: Asked) -> Map:
     """Cells by the names of their sites (``domain.sitenames``)."""
     sets = tuple(tuple(asked.exchange(site) for site in sites_named(name)) for name in names)
     return Map("cells", tuple(names), (), sets)
-
-
-Keep = Callable[[str, Callable[[], NDArray[np.float32]]], NDArray[np.float32]]
-"""Gives what was kept under a name, or computes and keeps it."""
 
 
 def measure(

@@ -21,7 +21,8 @@ from tests.workers.engine.models import tiny
 from tests.workers.engine.words import tokenizer
 from workers.commands.kept import Kept
 from workers.commands.trace import trace
-from workers.engine import sweep
+from workers.engine import screening, sweep
+from workers.engine.attribution import Estimator
 from workers.engine.loading import Subject, load_subject
 from workers.engine.positions import Exchange
 
@@ -122,6 +123,18 @@ def test_texts_are_tokenized_as_given_unless_asked_otherwise(folder: Path, tmp_p
         ({"value": "double"}, InvalidTrace, "names no value"),
         ({"part": "neurons:a"}, InvalidTrace, "whole numbers"),
         ({"losses": True}, InvalidTrace, "single cells"),
+        ({"path": ["z.L1.0.all"]}, InvalidTrace, "names no path"),
+        ({"path": ["resid_pre.L1.all -> q.L2.0.all"]}, InvalidTrace, "resid_pre cannot be a sender"),
+        ({"path": ["z.L2.0.all -> q.L1.0.all"]}, InvalidTrace, "does not come after"),
+        ({"path": ["z.L2.0.all -> q.L*.0.all"]}, InvalidTrace, "no receiver comes after"),
+        ({"path": ["z.L0.0.before -> q.L1.0.all"]}, InvalidTrace, "cannot change the decision"),
+        ({"path": ["z.L0.0.all -> q.L1.9.all"]}, InvalidTrace, "not a head 9"),
+        ({"path": ["z.L0.0.all -> z.L1.0.all"], "readouts": True}, InvalidTrace, "d alone is read"),
+        ({"screen": "guess"}, InvalidTrace, "guess"),
+        ({"screen": "first_order", "window": 2}, InvalidTrace, "whole maps of single layers"),
+        ({"screen": "first_order", "sites": "resid_mid", "part": "neurons:1"}, InvalidTrace, "no estimate is made"),
+        ({"at": ["z.L1.*.all + mlp_out.L2.all"]}, InvalidTrace, "of a single name"),
+        ({"at": ["soul.L*.all"]}, InvalidTrace, "of a single name"),
         ({"clean": "", "corrupt": ""}, InvalidPairs, "no tokens"),
     ],
 )
@@ -298,3 +311,95 @@ def test_the_command_takes_the_options_of_its_documentation(folder: Path, tmp_pa
     assert done.exit_code == 0, done.output
     with np.load(tmp_path / "effects.npz") as arrays:
         assert set(arrays) == {"mlp_out", "clean", "corrupt", "clean_tokens", "corrupt_tokens"}
+
+
+def test_paths_by_name_equal_the_two_step_recipe_in_plain_hooks(folder: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "paths.svg"
+    found = _trace(
+        folder, tmp_path / "a.npz", path=["z.L0.1.all -> q.L*.*.decision", "mlp_out.L0.cue -> mlp_out.L1.all"],
+        direction="both", picture=picture, sites="mlp_out",
+    )  # fmt: skip
+    names = found["paths.names"].tolist()
+    assert names == [
+        *(f"z.L0.1.all -> q.L{layer}.{head}.decision" for layer in (1, 2) for head in range(4)),
+        "mlp_out.L0.cue -> mlp_out.L1.all",
+    ]
+    subject = load_subject(folder, device="cpu")
+    clean, corrupt = found["clean_tokens"].tolist(), found["corrupt_tokens"].tolist()
+    everywhere, last = tuple(range(len(clean))), (len(clean) - 1,)
+    sender = Exchange(SiteKind.Z, 0, 1, everywhere, everywhere)
+    receiver = Exchange(SiteKind.Q, 2, 3, last, last)
+    for way, (donor, recipient) in (("denoise", (clean, corrupt)), ("noise", (corrupt, clean))):
+        held = [Exchange(SiteKind.ATTN_OUT, layer, None, everywhere, everywhere) for layer in (1, 2)]
+        edits = [(site, naive.activation(subject, recipient, site)) for site in held]
+        heard = naive.activation(
+            subject, recipient, receiver, [(sender, naive.activation(subject, donor, sender)), *edits]
+        )
+        expected = naive.decision(naive.logits(subject, recipient, [(receiver, heard)]), *_labels(subject))
+        assert found[f"{way}.paths"][names.index("z.L0.1.all -> q.L2.3.decision")] == pytest.approx(expected, abs=1e-4)
+    assert "from z.L0.1.all, noise" in picture.read_text()
+
+
+@pytest.mark.parametrize("estimator", Estimator)
+def test_screening_patches_some_cells_exactly_and_says_which(
+    folder: Path, tmp_path: Path, estimator: Estimator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = _trace(folder, tmp_path / "whole.npz", sites="mlp_out,z")
+    options = {"sites": "mlp_out,z", "screen": estimator, "top": 5, "sample": 4, "threshold": 0.02, "seed": 1}
+    found = _trace(folder, tmp_path / "some.npz", at=["mlp_out.L1.cue"], picture=tmp_path / "a.svg", **options)
+    measured = {kind: ~np.isnan(found[kind]) for kind in ("mlp_out", "z")}
+    assert sum(int(cells.sum()) for cells in measured.values()) == 9
+    assert sum(int(found[f"{kind}.by_chance"].sum()) for kind in measured) == 4
+    missed = 0
+    for kind, cells in measured.items():
+        np.testing.assert_allclose(found[kind][cells], whole[kind][cells], atol=1e-5)
+        missed += int((np.abs(whole[kind][~cells] - whole["corrupt"]) >= 0.02).sum())
+    assert missed <= int(found["missed_at_most"]) < len(whole["mlp_out"]) * len(whole["clean_tokens"])
+    estimates = np.abs(np.concatenate([found[f"{kind}.estimate"].ravel() for kind in measured]))
+    chosen = np.concatenate([(cells & ~found[f"{kind}.by_chance"]).ravel() for kind, cells in measured.items()])
+    assert estimates[chosen].min() >= estimates[~chosen].max()
+    single = _trace(folder, tmp_path / "one.npz", at=["mlp_out.L1.cue"])
+    np.testing.assert_allclose(found["cells"], single["cells"], atol=1e-5)
+    assert f"at most {found['missed_at_most']} have an effect of 0.02 nats or more" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert "estimates, not measured" in (tmp_path / "a.svg").read_text()
+    listed = _trace(folder, tmp_path / "some.json", **options)
+    assert sum(cell is None for row in listed["mlp_out"] for cell in row) == int((~measured["mlp_out"]).sum())
+
+
+def test_a_stopped_screening_goes_on_with_its_estimates(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "CELLS_AT_ONCE", 4)
+    options = {"sites": "mlp_out", "screen": "first_order", "top": 6, "sample": 4}
+    undisturbed = _trace(folder, tmp_path / "whole.npz", **options)
+    estimated, real, calls = screening.attribute, sweep.patch_together, [0, 0]
+
+    def estimate(*args: Any, **more: Any) -> Any:
+        calls[0] += 1
+        return estimated(*args, **more)
+
+    def stop_at_the_second(*args: Any, **more: Any) -> Any:
+        calls[1] += 1
+        if calls[1] == 2:
+            raise KeyboardInterrupt
+        return real(*args, **more)
+
+    monkeypatch.setattr(screening, "attribute", estimate)
+    monkeypatch.setattr(sweep, "patch_together", stop_at_the_second)
+    with pytest.raises(typer.Exit):
+        _trace(folder, tmp_path / "a.npz", **options)
+    found = _trace(folder, tmp_path / "a.npz", **options)
+    assert calls == [1, 4]  # one estimate, and three chunks of which the second was begun twice
+    for name, cells in undisturbed.items():
+        np.testing.assert_array_equal(found[name], cells)
+
+
+def test_cells_are_named_by_pattern(folder: Path, tmp_path: Path) -> None:
+    found = _trace(folder, tmp_path / "a.npz", at=["k.L1.*.after", "mlp_out.L*.decision"])
+    assert found["cells.names"].tolist() == [
+        "k.L1.0.after", "k.L1.1.after", *(f"mlp_out.L{layer}.decision" for layer in range(3)),
+    ]  # fmt: skip
+    single = _trace(folder, tmp_path / "b.npz", at=["mlp_out.L1.decision"])
+    assert found["cells"][3] == pytest.approx(single["cells"][0], abs=1e-5)

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from audit_service.domain.behaviors import Labels
-from audit_service.domain.plan import Direction
+from audit_service.domain.plan import Corruption, Direction, Tracing
 from audit_service.domain.sites import Site, SiteKind
 from tests.examples import loan_denial
 from tests.workers.engine import naive
 from tests.workers.engine.models import tiny
 from tests.workers.engine.words import pair, tokenizer
 from workers.engine.loading import Subject
-from workers.engine.patching import trace_pair
 from workers.engine.positions import Exchange
 from workers.engine.selfcheck import run_controls
 from workers.engine.tokens import labels_of, prompts_of
+from workers.engine.variants import Setting, trace_variant
 from workers.tasks.preview import preview_pairs
 
 LABELS = Labels(favorable=("approve",), unfavorable=("deny", "refer"))
@@ -40,7 +40,8 @@ def test_a_pair_of_names_is_traced_through_a_classifier(variant: str, direction:
     subject = _subject(variant)
     encoded, labels = prompts_of(subject, pair()), labels_of(subject, LABELS)
     assert all(control.measured <= 1e-4 for control in run_controls(subject, encoded, labels))
-    found = trace_pair(subject, encoded, SITES, direction=direction, labels=labels)
+    setting = Setting(direction, Corruption.PAIR, Tracing(), all_readouts=False)
+    found = trace_variant(subject, encoded, [site.parts for site in SITES], setting, labels=labels)
     to, by = (encoded.corrupt, encoded.clean) if direction is Direction.DENOISE else (encoded.clean, encoded.corrupt)
     assert len(to.ids) != len(by.ids)
     for site, cell in zip(SITES, found.patched, strict=True):

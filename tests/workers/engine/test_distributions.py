@@ -6,7 +6,7 @@ import torch
 from scipy.special import log_softmax, logsumexp, rel_entr
 
 from audit_service.domain.labels import LabelTokens
-from audit_service.domain.plan import Direction
+from audit_service.domain.plan import Corruption, Direction, Tracing
 from audit_service.domain.sites import DECISION, Site, SiteKind
 from audit_service.errors import InvalidTrace
 from tests.workers.engine import naive
@@ -15,9 +15,10 @@ from workers.engine import distributions
 from workers.engine.distributions import READOUTS, Readouts
 from workers.engine.donors import record
 from workers.engine.loading import Subject
-from workers.engine.patching import patch_together, read_together, trace_pair
+from workers.engine.patching import patch_together, read_together
 from workers.engine.positions import Exchange
 from workers.engine.tokens import EncodedPair, EncodedPrompt
+from workers.engine.variants import Setting, trace_variant
 
 CLEAN = (5, 17, 33, 8, 21, 60, 7, 90, 14)
 CORRUPT = (5, 17, 44, 9, 21, 60, 7, 90, 14)
@@ -64,8 +65,13 @@ def test_every_readout_equals_plain_softmax_arithmetic(variant: str) -> None:
 def test_a_pairs_readouts_come_with_those_of_its_unpatched_runs() -> None:
     subject = tiny("llama")
     sites = [Site(SiteKind.RESID_PRE, layer, None, segment) for layer in range(3) for segment in ("cue", "after")]
-    found = trace_pair(subject, PAIR, sites, direction=Direction.NOISE, labels=LABELS, all_readouts=True)
-    plain = trace_pair(subject, PAIR, sites, direction=Direction.NOISE, labels=LABELS)
+    found, plain = (
+        trace_variant(
+            subject, PAIR, [site.parts for site in sites],
+            Setting(Direction.NOISE, Corruption.PAIR, Tracing(), all_readouts=whole), labels=LABELS,
+        )
+        for whole in (True, False)
+    )  # fmt: skip
     assert plain.readouts is None
     assert found.readouts is not None
     assert found.unpatched is not None

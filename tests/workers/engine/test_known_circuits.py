@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 
 from audit_service.domain.generation import generate
 from audit_service.domain.labels import LabelTokens
-from audit_service.domain.plan import Direction
+from audit_service.domain.plan import Corruption, Direction, Tracing
 from audit_service.domain.sites import ALL, Site, SiteKind
 from tests import planted
 from tests.examples import loan_denial
 from tests.planted import CONJOINT, ONE_HEAD, REDUNDANT, Rule
 from workers.engine.donors import record
 from workers.engine.loading import Subject, load_subject
-from workers.engine.patching import patch, patch_together, trace_pair
+from workers.engine.patching import patch, patch_together
 from workers.engine.positions import Exchange
 from workers.engine.readout import decision_values
 from workers.engine.tokens import encode_labels, encode_pair
+from workers.engine.variants import Setting, trace_variant
 
 LABELS = LabelTokens.single(favorable=(3,), unfavorable=(4,))
 WITH, WITHOUT = 10, 11
@@ -189,9 +190,9 @@ def test_a_saved_model_carries_a_behaviors_cues_to_its_answer(
     labels = encode_labels(subject.tokenizer, behavior.labels)
     sites = [Site(SiteKind.Z, layer, head, ALL) for layer, head in _heads(subject)]
     for pair in generate(behavior).pairs[::25]:
-        found = trace_pair(
-            subject, encode_pair(subject.tokenizer, pair), sites, direction=Direction(direction), labels=labels
-        )
+        setting = Setting(Direction(direction), Corruption.PAIR, Tracing(), all_readouts=False)
+        encoded = encode_pair(subject.tokenizer, pair)
+        found = trace_variant(subject, encoded, [site.parts for site in sites], setting, labels=labels)
         moved = pair.reference_group != pair.comparison_group
         own = found.d_corrupt if direction == "denoise" else found.d_clean
         assert found.d_clean - found.d_corrupt == pytest.approx(GAIN * moved, abs=1e-4)

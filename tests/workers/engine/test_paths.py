@@ -63,8 +63,8 @@ def test_each_receiver_hears_what_plain_hooks_let_it_hear(variant: str, sender: 
         subject,
         record(subject, CORRUPT),
         record(subject, CLEAN, neurons=True),
-        sender,
-        receivers,
+        [sender],
+        [[receiver] for receiver in receivers],
         labels=LABELS,
         freeze_mlps=freeze_mlps,
     )
@@ -91,11 +91,29 @@ def test_receivers_in_the_senders_layer_hear_what_plain_hooks_let_them_hear(vari
     recipient, donor = (record(subject, ids, neurons=True) for ids in (CORRUPT, CLEAN))
     grouped = subject.anatomy.kv_heads < subject.anatomy.heads
     receivers = [r for r in SAME_LAYER[kind] if grouped or kind is not SiteKind.V or r.head is None]
-    heard = path_patch(subject, recipient, donor, sender, receivers, labels=LABELS)
+    heard = path_patch(subject, recipient, donor, [sender], [[each] for each in receivers], labels=LABELS)
     expected = [_naive_path(subject, sender, receiver, freeze_mlps=False) for receiver in receivers]
     np.testing.assert_allclose(heard, expected, atol=1e-4, rtol=0)
     own = naive.decision(naive.logits(subject, CORRUPT), *LABELS)
     assert np.abs(np.array(expected) - own).min() > 1e-4
+
+
+def test_heads_of_one_layer_send_together_to_receivers_that_hear_together() -> None:
+    subject = tiny("llama")
+    senders = [_at(SiteKind.Z, 0, 1), _at(SiteKind.Z, 0, 3)]
+    receivers = [_at(SiteKind.Q, 1, 2), _at(SiteKind.MLP_OUT, 2)]
+    found = path_patch(subject, record(subject, CORRUPT), record(subject, CLEAN), senders, [receivers], labels=LABELS)
+    held = [_at(SiteKind.ATTN_OUT, layer) for layer in (1, 2)]
+    edits = [(one, naive.activation(subject, CLEAN, one)) for one in senders]
+    edits += [(one, naive.activation(subject, CORRUPT, one)) for one in held]
+    heard = [(one, naive.activation(subject, CORRUPT, one, edits)) for one in receivers]
+    expected = naive.decision(naive.logits(subject, CORRUPT, heard), *LABELS)
+    assert found.tolist() == pytest.approx([expected], abs=1e-4)
+    with pytest.raises(InvalidTrace, match="stand in the attention of one layer, or in its MLP"):
+        path_patch(
+            subject, record(subject, CORRUPT), record(subject, CLEAN), [*senders, _at(SiteKind.MLP_OUT, 0)],
+            [receivers], labels=LABELS,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -116,11 +134,11 @@ def test_receivers_in_the_senders_layer_hear_what_plain_hooks_let_them_hear(vari
 def test_paths_that_do_not_exist_are_refused(sender: Exchange, receiver: Exchange, words: str) -> None:
     subject = tiny("llama")
     with pytest.raises(InvalidTrace, match=words):
-        path_patch(subject, record(subject, CORRUPT), record(subject, CLEAN), sender, [receiver], labels=LABELS)
+        path_patch(subject, record(subject, CORRUPT), record(subject, CLEAN), [sender], [[receiver]], labels=LABELS)
 
 
 def test_an_mlp_beside_its_attention_does_not_hear_it() -> None:
     subject = tiny("gpt_neox-parallel")
     sides = record(subject, CORRUPT), record(subject, CLEAN)
     with pytest.raises(InvalidTrace, match="mlp_out at layer 1 does not come after attn_out at layer 1"):
-        path_patch(subject, *sides, _at(SiteKind.ATTN_OUT, 1), [_at(SiteKind.MLP_OUT, 1)], labels=LABELS)
+        path_patch(subject, *sides, [_at(SiteKind.ATTN_OUT, 1)], [[_at(SiteKind.MLP_OUT, 1)]], labels=LABELS)
