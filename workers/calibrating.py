@@ -1,10 +1,9 @@
-"""What work costs on this worker, measured once for each model, so that plans can say how long they take."""
+"""What work costs on this worker, measured for each model, so that plans can say how long they take."""
 
 import torch
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.dialects.postgresql import insert
 
-from audit_service.db.handles import ReadSession
 from audit_service.db.tables import CalibrationRow
 from audit_service.domain.behaviors import Behavior
 from audit_service.domain.pairs import Pair
@@ -15,6 +14,9 @@ from workers.engine.subject import Subject
 from workers.engine.tokens import labels_of, prompts_of
 from workers.runtime import Runtime
 
+MEASUREMENTS = 3
+"""How often previews measure again; a machine that was busy the first time is not taken for a slow one."""
+
 
 def calibrate_once(
     worker: Runtime,
@@ -23,26 +25,35 @@ def calibrate_once(
     pair: Pair,
     *,
     model_version_id: str,
+    times: int = 1,
     should_stop: StopCheck = never_stop,
 ) -> None:
-    """Calibrate on a pair's prompts, unless a worker like this one has done it for the model. Two at once harm none."""
+    """Calibrate on a pair's prompts, unless workers like this one have done it so many times for the model.
+
+    The faster measurement is kept. Two at once harm none.
+    """
     with worker.database.reading() as session:
-        if _present(session, subject, model_version_id):
-            return
+        present = session.scalar(_like_this(subject, model_version_id))
+    if present is not None and present.content.measured >= times:
+        return
     prompts, labels = prompts_of(subject, pair), labels_of(subject, behavior.labels)
     found = calibrate(subject, prompts.clean_ids, prompts.corrupt_ids, labels, should_stop=should_stop)
+    kept = found if present is None else present.content.with_another(found)
     with worker.database.writing() as session:
-        row = {"device": found.device, "dtype": found.dtype, "threads": found.threads, "content": found}
+        row = {"device": found.device, "dtype": found.dtype, "threads": found.threads, "content": kept}
+        adding = insert(CalibrationRow).values(model_version_id=model_version_id, **row)
         session.execute(
-            insert(CalibrationRow).values(model_version_id=model_version_id, **row).on_conflict_do_nothing()
+            adding.on_conflict_do_update(
+                index_elements=["model_version_id", "device", "dtype", "threads"],
+                set_={"content": adding.excluded.content},
+            )
         )
 
 
-def _present(session: ReadSession, subject: Subject, model_version_id: str) -> bool:
-    query = select(CalibrationRow.id).where(
+def _like_this(subject: Subject, model_version_id: str) -> Select[CalibrationRow]:
+    return select(CalibrationRow).where(
         CalibrationRow.model_version_id == model_version_id,
         CalibrationRow.device == device_name(subject),
         CalibrationRow.dtype == dtype_name(subject),
         CalibrationRow.threads == torch.get_num_threads(),
     )
-    return session.scalar(query) is not None

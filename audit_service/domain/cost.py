@@ -3,25 +3,21 @@
 Time and memory follow from the work and from a calibration of the machine (domain.forecast).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
-from os.path import commonprefix
 from statistics import fmean
 
 from pydantic import Field
 
+from audit_service.domain.layouts import Layout, by_characters
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.pairs import Pair, PairKind, PairSet, Side
-from audit_service.domain.plan import Plan, Shard, ShardKind
-from audit_service.domain.preview import Layout, Preview
-from audit_service.domain.shards import traced_pairs
-from audit_service.domain.sites import ALL, DECISION, WRITERS, Site, SiteKind
-from audit_service.domain.work import ROWS_IN_FLIGHT, Resumed, Work, sweep, whole_pass
-
-CHARACTERS_PER_TOKEN = 4
-"""Where no tokenizer has been asked."""
-CONTROL_PASSES, CONTROL_CALLS, CONTROL_CELLS = 4.25, 9, 3
-"""What the controls of a shard take: whole passes, and calls and cells for each layer."""
+from audit_service.domain.plan import Corruption, Direction, Plan, Shard, ShardKind
+from audit_service.domain.preview import Preview
+from audit_service.domain.shards import PAIRS_PER_DECISION_SHARD, partners, traced_pairs
+from audit_service.domain.sites import WRITERS
+from audit_service.domain.tracework import controls, trace
+from audit_service.domain.work import ROWS_IN_FLIGHT, Work
 
 
 class Cost(Frozen):
@@ -48,46 +44,35 @@ class Cost(Frozen):
 
 def estimate(plan: Plan, pair_set: PairSet, shards: Sequence[Shard], preview: Preview | None = None) -> Cost:
     """The cost of the shards, and of the second stage that may follow from them."""
-    layouts = layouts_of(pair_set, preview)
+    layouts = layouts_of(plan, pair_set, preview)
     prompts = {(pair.form, pair.text(side)) for pair in pair_set.pairs for side in Side}
     effects = [shard for shard in shards if shard.kind is ShardKind.EFFECTS]
-    traced = sum(len(shard.pair_ids) * _repeats(plan, shard) for shard in effects)
-    work = Work.total([*_decisions(plan, pair_set, layouts), *_effects(plan, effects, layouts),
-                       *_controls(plan, shards, layouts), *_joint(plan, pair_set, layouts)])  # fmt: skip
+    traced = sum(len(shard.pair_ids) * _repeats(plan) * plan.tracing.draws(shard.corruption) for shard in effects)
+    checked = (controls(layouts[shard.form]) for shard in shards)
+    work = Work.total([*_decisions(plan, shards, layouts), *_effects(plan, pair_set, effects, layouts), *checked,
+                       *_joint(plan, pair_set, layouts)])  # fmt: skip
     mean = fmean(layouts[form].tokens for form, _ in prompts)
     return Cost(
         shards=len(shards),
         forward_passes=_answers(plan) * len(prompts) + traced * (2 + len(plan.sites)),
         forward_equivalents=round(work.passes(layers=plan.model.layers, tokens=mean), 1),
         tokens=max(layout.tokens for layout in layouts.values()),
-        read_at_once=_read_at_once(pair_set, layouts),
+        read_at_once=max(_read_at_once(layout) for layout in layouts.values()),
         counted=preview is not None and all(form.layout is not None for form in preview.forms),
         work=work,
     )
 
 
-def layouts_of(pair_set: PairSet, preview: Preview | None = None) -> dict[str, Layout]:
+def layouts_of(plan: Plan, pair_set: PairSet, preview: Preview | None = None) -> dict[str, Layout]:
     """Form → how its prompts fall into tokens: as previewed, otherwise as many as their characters let expect."""
     forms: dict[str, list[Pair]] = {}
     for pair in pair_set.pairs:
         forms.setdefault(pair.form, []).append(pair)
     seen = {} if preview is None else {form.form: form.layout for form in preview.forms}
-    return {form: seen.get(form) or _by_characters(pairs) for form, pairs in forms.items()}
-
-
-def _by_characters(pairs: Sequence[Pair]) -> Layout:
-    names = dict.fromkeys(segment.name for pair in pairs for segment in pair.segments)
-    whole = fmean(sum(len(part.reference) for part in pair.segments) for pair in pairs) / CHARACTERS_PER_TOKEN
-    behind = {name: max(1.0, fmean(_behind(pair, name) for pair in pairs)) for name in (*names, ALL)}
-    return Layout(tokens=max(1.0, whole), behind=behind | {DECISION: 1.0})
-
-
-def _behind(pair: Pair, segment: str) -> float:
-    """Tokens from the segment's first that can differ to the end of the prompt."""
-    texts, names = [part.reference for part in pair.segments], [part.name for part in pair.segments]
-    first_cue = next(index for index, part in enumerate(pair.segments) if part.is_cue)
-    start = names.index(segment) if segment in names else first_cue
-    return sum(map(len, texts[max(start, first_cue) :])) / CHARACTERS_PER_TOKEN
+    return {
+        form: seen.get(form) or by_characters(pairs[:PAIRS_PER_DECISION_SHARD], layers=plan.model.layers)
+        for form, pairs in forms.items()
+    }
 
 
 def _answers(plan: Plan) -> int:
@@ -95,94 +80,42 @@ def _answers(plan: Plan) -> int:
     return 1 + (len(plan.behavior.answers) if plan.reads_answers else 0)
 
 
-def _repeats(plan: Plan, shard: Shard) -> int:
-    """How often a shard traces each of its pairs."""
-    return plan.tracing.draws(shard.corruption) * (_answers(plan) if plan.tracing.all_readouts else 1)
-
-
-def _decisions(plan: Plan, pair_set: PairSet, layouts: Mapping[str, Layout]) -> Iterator[Work]:
-    """All prompts; what a prompt begins with like another is computed once."""
-    layers = plan.model.layers
-    for form, layout in layouts.items():
-        prompts = _prompts(pair_set, form)
-        rows = layout.tokens * _decided(prompts)
-        flights = 1 + rows / ROWS_IN_FLIGHT
-        one = Work(
-            layer_rows=layers * rows,
-            attended=layers * rows * layout.tokens,
-            layer_calls=layers * flights,
-            entries=len(prompts),
-            vocabulary_rows=len(prompts),
-        )
-        yield one.times(_answers(plan))
-
-
-def _prompts(pair_set: PairSet, form: str) -> list[str]:
-    return sorted({pair.text(side) for pair in pair_set.pairs if pair.form == form for side in Side})
-
-
-def _decided(ordered: Sequence[str]) -> float:
-    """Passes over all prompts in units of whole ones."""
-    # Texts are no paths: character by character is what is meant.
-    shared = sum(len(commonprefix(two)) / len(two[1]) for two in pairwise(ordered))  # noqa: RUF071
-    return len(ordered) - shared
-
-
-def _read_at_once(pair_set: PairSet, layouts: Mapping[str, Layout]) -> float:
+def _read_at_once(layout: Layout) -> float:
     """Prompts of one flight; of a form that shares its beginnings they are many."""
-    found = []
-    for form, layout in layouts.items():
-        prompts = _prompts(pair_set, form)
-        rows = max(1.0, layout.tokens * _decided(prompts) / len(prompts))
-        found.append(min(len(prompts), ROWS_IN_FLIGHT / rows))
-    return max(found)
+    prompts, layers = layout.decisions.entries, layout.reading.layers
+    rows = (layout.decisions.layer_rows + layout.decisions.last_rows) / layers / prompts
+    return min(prompts, ROWS_IN_FLIGHT / rows)
 
 
-def _effects(plan: Plan, shards: Iterable[Shard], layouts: Mapping[str, Layout]) -> Iterator[Work]:
-    """Both recordings of each traced pair and the sweep over all sites."""
-    each = {form: _pair(plan, [_run(plan, site, layout) for site in plan.sites], layout)
-            for form, layout in layouts.items()}  # fmt: skip
+def _repeats(plan: Plan) -> int:
+    """How often each pair is traced in each way: for the labels, and for the answers where all is read."""
+    return _answers(plan) if plan.tracing.all_readouts else 1
+
+
+def _decisions(plan: Plan, shards: Iterable[Shard], layouts: Mapping[str, Layout]) -> Iterator[Work]:
     for shard in shards:
-        yield each[shard.form].times(len(shard.pair_ids) * _repeats(plan, shard))
+        if shard.kind is ShardKind.DECISIONS:
+            layout = layouts[shard.form]
+            yield layout.decisions.times(_answers(plan) * len(shard.pair_ids) / layout.pairs)
 
 
-def _pair(plan: Plan, runs: Iterable[Resumed | None], layout: Layout) -> Work:
-    layers, found = plan.model.layers, [run for run in runs if run is not None]
-    swept = sweep(found, layers=layers, tokens=layout.tokens)
-    read = Work(vocabulary_rows=len(found) if plan.tracing.all_readouts else 0)
-    return Work.total([whole_pass(layout.tokens, layers=layers).times(2), swept, read])
-
-
-_NEXT = frozenset({SiteKind.RESID_MID, SiteKind.RESID_POST})
-"""Exchanged as the next layer's beginning."""
-_BEHIND_ATTENTION = WRITERS | {SiteKind.NEURONS}
-"""A change there stays in its row until the next layer."""
-
-
-def _run(plan: Plan, site: Site, layout: Layout) -> Resumed | None:
-    """Where the engine resumes for a site; None where nothing can change (workers.engine.placing)."""
-    layers, behind = plan.model.layers, site.kind in _BEHIND_ATTENTION
-    joins = site.layer + (behind or site.kind in _NEXT)
-    rows = layout.behind.get(site.segment, layout.tokens)
-    if joins == layers or (joins == layers - 1 and site.kind in {SiteKind.Q, SiteKind.PATTERN}):
-        return Resumed(1.0, joins, float(behind)) if site.segment in {ALL, DECISION} else None
-    return Resumed(rows, joins, _own_tokens(site.segment, layout) if behind else 0.0)
-
-
-def _own_tokens(segment: str, layout: Layout) -> float:
-    """Tokens of a segment that can differ: those that no later segment counts."""
-    rows = layout.behind.get(segment, layout.tokens)
-    if segment == ALL:
-        return rows
-    return rows - max((later for later in layout.behind.values() if later < rows), default=0.0)
-
-
-def _controls(plan: Plan, shards: Sequence[Shard], layouts: Mapping[str, Layout]) -> Iterator[Work]:
-    layers = plan.model.layers
-    calls = Work(layer_calls=CONTROL_CALLS * layers, cells=CONTROL_CELLS * layers)
+def _effects(plan: Plan, pair_set: PairSet, shards: Iterable[Shard], layouts: Mapping[str, Layout]) -> Iterator[Work]:
+    """Recordings of each traced pair and the sweeps over all sites; pairs of a form in one way take the same."""
+    pairs: Counter[tuple[str, Direction, Corruption]] = Counter()
     for shard in shards:
-        passes = whole_pass(layouts[shard.form].tokens, layers=layers)
-        yield Work.total([passes.model_copy(update={"layer_calls": 0.0}).times(CONTROL_PASSES), calls])
+        if shard.kind is ShardKind.EFFECTS and shard.direction is not None and shard.corruption is not None:
+            pairs[shard.form, shard.direction, shard.corruption] += len(shard.pair_ids)
+    for (form, direction, corruption), count in pairs.items():
+        others = fmean(map(len, partners(plan, pair_set, form).values())) if corruption is Corruption.MEAN else 0.0
+        yield trace(
+            plan.sites,
+            layouts[form],
+            corruption=corruption,
+            direction=direction,
+            draws=plan.tracing.draws(corruption),
+            others=others,
+            all_readouts=plan.tracing.all_readouts,
+        ).times(count * _repeats(plan))
 
 
 def _joint(plan: Plan, pair_set: PairSet, layouts: Mapping[str, Layout]) -> Iterator[Work]:
@@ -192,7 +125,10 @@ def _joint(plan: Plan, pair_set: PairSet, layouts: Mapping[str, Layout]) -> Iter
     if count < 2 or not writers:
         return
     for form, layout in layouts.items():
-        runs = [_run(plan, site, layout) for site in writers]
-        mean = _pair(plan, runs, layout).times(1 / len(runs))
         judged = sum(pair.kind is PairKind.CONTRAST for pair in traced_pairs(plan, pair_set, form)) / 2
-        yield mean.times(judged * len(plan.tracing.directions) * count * (count - 1) / 2)
+        for direction in plan.tracing.directions:
+            whole, recorded = (
+                trace(sites, layout, corruption=Corruption.PAIR, direction=direction) for sites in (writers, [])
+            )
+            sets = count * (count - 1) / 2 / whole.cells
+            yield Work.total([whole.times(judged * sets), recorded.times(judged * (1 - sets))])

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from audit_service.domain.layouts import Layout
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.pairs import Pair, PairKind
 
@@ -30,15 +32,6 @@ class PairPreview(Frozen):
     """Probability on the labels: (reference, comparison)."""
 
 
-class Layout(Frozen):
-    """How a form's prompts fall into tokens; means over its sample."""
-
-    tokens: float
-    """Of a prompt, chat template included."""
-    behind: dict[str, float]
-    """Segment, "all" or "decision" → tokens from the first one that its exchange changes to the end of the prompt."""
-
-
 class FormPreview(Frozen):
     """What a form's sample says about the whole."""
 
@@ -56,7 +49,12 @@ class FormPreview(Frozen):
     """Standard deviation of the sampled clusters' mean gaps (nats), an upper guess of what all pairs of a cluster give;
     None with too few of them. It tells nothing of the gap itself."""
     layout: Layout | None = None
-    """None in previews that were made before it was counted."""
+    """None in previews that were made before it was counted as it is now."""
+
+    @field_validator("layout", mode="before")
+    @classmethod
+    def _counted_as_now(cls, stored: Any) -> Any:  # noqa: ANN401 - what a stored preview holds
+        return None if isinstance(stored, dict) and "behind" in stored else stored
 
 
 class Preview(Frozen):

@@ -4,7 +4,7 @@ Most time goes into the layers' matrix products, so it follows the rows that pas
 through a layer has a price of its own besides, which is what makes many small flights dear.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from audit_service.domain.manifest import Frozen
@@ -28,6 +28,8 @@ class Work(Frozen):
     """Pairs of a query's and a key's position, times layers."""
     layer_calls: float = 0.0
     """Passes of flights through layers."""
+    groups: float = 0.0
+    """Groups of runs that attend together, times layers: those of a flight that start at one position."""
     entries: float = 0.0
     """Prompts that are embedded, with their masks and positions."""
     cells: float = 0.0
@@ -59,6 +61,8 @@ class Resumed(NamedTuple):
     """Layer at which it starts; the number of layers if none changes it."""
     ahead: float = 0
     """Rows that alone are changed in the layer below, behind its attention."""
+    share: float = 1.0
+    """How much of the run there is: less than one for means over pairs of which some need none."""
 
     @property
     def first_layer(self) -> int:
@@ -82,38 +86,64 @@ def largest_flight(memory: int, tokens: float, *, row_bytes: int, heads: int) ->
     return 1 << (fitting.bit_length() - 1)
 
 
+class Frame(NamedTuple):
+    """What runs that are flown together have in common."""
+
+    layers: int
+    tokens: float
+    """Of a run, the labels' rows behind the prompt included."""
+    tails: float = 1
+    """Rows of each run that are read."""
+    packs: bool = True
+    """Whether runs that join at different layers fly together."""
+    resumes: bool = True
+    """Whether runs start at their first changed position, and the last layer computes no more than what is read."""
+    at_once: float = ROWS_IN_FLIGHT
+
+    def whole(self, run: Resumed) -> float:
+        """Rows of a run that pass through layers whole."""
+        last = self.tails if self.resumes else run.rows
+        return run.rows * max(0, self.layers - 1 - run.joins) + last * (run.joins < self.layers)
+
+
 def whole_pass(tokens: float, *, layers: int) -> Work:
     """One prompt through every layer, all of it kept."""
-    return Work(layer_rows=layers * tokens, attended=layers * tokens * tokens, layer_calls=layers, entries=1)
+    return Work(layer_rows=layers * tokens, attended=layers * tokens * tokens, layer_calls=layers, groups=layers,
+                entries=1)  # fmt: skip
 
 
-def sweep(
-    runs: Sequence[Resumed], *, layers: int, tokens: float, packs: bool = True, at_once: int = ROWS_IN_FLIGHT
-) -> Work:
+def sweep(runs: Iterable[Resumed], frame: Frame) -> Work:
     """Patched runs over one prompt, flown together in the engine's order."""
     ordered = sorted(runs, key=lambda run: (-run.rows, run.joins))
+    flights = list(_flights(ordered, frame))
     return Work(
-        layer_rows=sum(_whole_rows(run, layers) for run in ordered),
-        last_rows=sum(run.rows - 1 for run in ordered if run.joins < layers),
-        attended=tokens * sum(run.rows * max(0, layers - 1 - run.joins) + (run.joins < layers) for run in ordered),
-        layer_calls=sum(layers - min(run.first_layer for run in flown) for flown in _flights(ordered, packs, at_once)),
-        cells=len(ordered),
+        layer_rows=sum(run.share * (frame.whole(run) + run.ahead) for run in ordered),
+        last_rows=sum(run.share * (run.rows - frame.tails) for run in ordered if run.joins < frame.layers)
+        * frame.resumes,
+        attended=frame.tokens * sum(run.share * frame.whole(run) for run in ordered),
+        layer_calls=sum(frame.layers - min(run.first_layer for run in flown) for flown in flights),
+        groups=sum(_groups(flown, frame.layers) for flown in flights),
+        cells=sum(run.share for run in ordered),
     )
 
 
-def _whole_rows(run: Resumed, layers: int) -> float:
-    """In the last layer only the decision's row is needed whole."""
-    return run.rows * max(0, layers - 1 - run.joins) + (run.joins < layers) + run.ahead
+def _groups(flown: Iterable[Resumed], layers: int) -> float:
+    """Through how many layers the groups of a flight pass: each from where its first run joins."""
+    found: dict[float, list[Resumed]] = {}
+    for run in flown:
+        found.setdefault(run.rows, []).append(run)
+    return sum(max(r.share for r in runs) * (layers - min(r.joins for r in runs)) for runs in found.values())
 
 
-def _flights(ordered: Iterable[Resumed], packs: bool, at_once: int) -> Iterator[list[Resumed]]:
+def _flights(ordered: Iterable[Resumed], frame: Frame) -> Iterator[list[Resumed]]:
     flight: list[Resumed] = []
     rows = 0.0
     for run in ordered:
-        if flight and (rows + run.rows > at_once or not (packs or run.joins == flight[0].joins)):
+        full = rows + run.share * run.rows > frame.at_once
+        if flight and (full or not (frame.packs or run.joins == flight[0].joins)):
             yield flight
             flight, rows = [], 0.0
         flight.append(run)
-        rows += run.rows
+        rows += run.share * run.rows
     if flight:
         yield flight

@@ -10,7 +10,6 @@ judges both alike.
 
 import argparse
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +29,7 @@ from audit_service.domain.plan import Shard
 from audit_service.domain.planning import compose
 from audit_service.domain.shards import shards
 from audit_service.registry.inspection import inspect
-from workers.engine.costs import calibrate
+from workers.engine.costs import calibrate, clock_of
 from workers.engine.loading import load_subject
 from workers.engine.subject import Subject
 from workers.engine.tokens import labels_of, prompts_of
@@ -93,7 +92,7 @@ def _measured(given: argparse.Namespace) -> Table:
     names = "shard, pairs, forward equivalents, predicted s, measured s, ratio, predicted GB, measured GB, ratio"
     title = f"{whole.shards} shards, {whole.forward_equivalents:.0f} forward equivalents"
     table = Table(*names.split(", "), title=title)
-    clock = time.process_time if subject.device.type == "cpu" else time.perf_counter
+    clock = clock_of(subject)
     labels = labels_of(subject, audit.behavior.labels)
     for shard in _chosen(cut, given.shards):
         ours = tuple(pairs[name] for name in shard.pair_ids)

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from audit_service.domain.beginnings import first_difference
 from audit_service.domain.sites import SiteKind
 from tests.planted import word_tokenizer
 from workers.engine.anatomy import Anatomy
 from workers.engine.loading import DTYPES, Subject
 from workers.engine.positions import Exchange
-from workers.engine.tokens import first_difference
 
 SHAPES = {
     "tiny": (4, 64, 256, 4, 2),

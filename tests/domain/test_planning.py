@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 
 from audit_service.domain.behaviors import Behavior
-from audit_service.domain.cost import estimate
+from audit_service.domain.cost import estimate, layouts_of
 from audit_service.domain.generation import generate
+from audit_service.domain.layouts import Layout
 from audit_service.domain.pairs import Pair, PairKind, PairSet, Segment
 from audit_service.domain.plan import (
     Corruption,
@@ -18,10 +19,11 @@ from audit_service.domain.plan import (
     Tracing,
 )
 from audit_service.domain.planning import changed_after, compose
-from audit_service.domain.preview import FormPreview, Layout, Preview
+from audit_service.domain.preview import FormPreview, Preview
 from audit_service.domain.readings import MetricDefinition
 from audit_service.domain.shards import shards, traced_pairs
 from audit_service.domain.sites import SiteKind
+from audit_service.domain.tracework import controls
 from audit_service.errors import InvalidInput
 from tests.examples import loan_denial
 
@@ -126,32 +128,49 @@ def word(cue: str, before: str, after: str, *, other: str) -> Pair:
 def test_only_what_lies_behind_the_patched_layer_and_position_is_counted_as_computed_again() -> None:
     pairs = PairSet(name="x", pairs=(word("ABCD", "x" * 20, "y" * 16, other="abcd"),))  # 40 characters, ten tokens
     wanted = plan().model_copy(update={"tracing": Tracing(kinds=(SiteKind.RESID_PRE, SiteKind.Z), seed=0)})
-    shard = Shard(plan_digest="d", kind=ShardKind.EFFECTS, form="raw", direction=Direction.NOISE, pair_ids=("ABCD",))
+    shard = Shard(plan_digest="d", kind=ShardKind.EFFECTS, form="raw", direction=Direction.NOISE,
+                  corruption=Corruption.PAIR, pair_ids=("ABCD",))  # fmt: skip
     behind = {"cue": 5, "after": 4, "decision": 1, "all": 5}
     own = {"cue": 1, "after": 3, "decision": 1, "all": 5}
     rows = 0
     for site in wanted.sites:
-        if site.kind is SiteKind.RESID_PRE:  # the last layer computes the decision's row alone
-            rows += behind[site.segment] * (4 - site.layer - 1) + 1
+        if site.kind is SiteKind.RESID_PRE:  # the last layer computes the decision's row alone, the first equal tokens'
+            if site.layer or site.segment == "cue":
+                rows += behind[site.segment] * (4 - site.layer - 1) + 1
         elif site.layer < 3:  # a head changes its own tokens' rows in its layer, and the later ones above it
             rows += own[site.segment] + behind[site.segment] * (4 - site.layer - 2) + 1
         else:
             rows += 1
-    decided = 1 + (1 - 20 / 40)  # the second prompt begins like the first
-    controls = 4.25
+    decided = 10 * 4 + 5 * 3 + 1  # the second prompt begins like the first
+    recorded = 2 * 10 * 4
     found = estimate(wanted, pairs, [shard])
-    assert found.forward_equivalents == round(decided + 2 + controls + rows / (4 * 10), 1)
+    assert found.work is not None
+    assert found.work.layer_rows == recorded + rows + controls(layouts_of(wanted, pairs)["raw"]).layer_rows
+    deciding = shard.model_copy(update={"kind": ShardKind.DECISIONS, "direction": None})
+    both = estimate(wanted, pairs, [shard, deciding])
+    assert both.work is not None
+    assert (
+        both.work.layer_rows - found.work.layer_rows == decided + controls(layouts_of(wanted, pairs)["raw"]).layer_rows
+    )
     assert not found.counted
+
+
+def longer(layout: Layout) -> Layout:
+    """With prompts of 500 tokens."""
+    traced = {
+        way: {d: one.model_copy(update={"tokens": 500.0, "other": 500.0}) for d, one in found.items()}
+        for way, found in layout.traced.items()
+    }
+    return layout.model_copy(update={"tokens": 500.0, "traced": traced})
 
 
 def test_a_preview_counts_tokens_where_characters_only_let_guess() -> None:
     wanted = plan()
     cut = shards(wanted, PAIRS)
-    layout = Layout(tokens=500, behind={"cue": 90.0, "after": 80.0, "decision": 1.0, "all": 90.0})
     forms = [
-        FormPreview(form=form.name, pairs=9, unequal_spans=0, coverage_mean=1, coverage_min=1, below_min_coverage=0,
-                    saturated=0, layout=layout)
-        for form in BEHAVIOR.forms
+        FormPreview(form=form, pairs=9, unequal_spans=0, coverage_mean=1, coverage_min=1, below_min_coverage=0,
+                    saturated=0, layout=longer(layout))
+        for form, layout in layouts_of(wanted, PAIRS).items()
     ]  # fmt: skip
     found = estimate(wanted, PAIRS, cut, Preview(label_tokens={}, forms=tuple(forms), examples=()))
     assert (found.counted, found.tokens) == (True, 500)

@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
+from audit_service.domain.decided import Reading
 from audit_service.domain.forecast import Calibration
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
@@ -31,13 +32,36 @@ READ = 16
 """Rows that are read over the whole vocabulary to time it."""
 
 
-def work_of(subject: Subject, recipient: Recording, donor: Recording, sets: Sets, *, skip_equal: bool = True) -> Work:
+def reading_of(subject: Subject, labels: LabelTokens) -> Reading:
+    """What of the model and the labels decides how much is computed for a prompt."""
+    anatomy, rows = subject.anatomy, labels.beginnings
+    return Reading(
+        layers=anatomy.layers,
+        tails=len(rows),
+        endings=sum(not any(other[: len(row)] == row for other in rows if other != row) for row in rows),
+        labels=len(labels.sequences),
+        causal=anatomy.flow.causal,
+        packs=anatomy.flow.packs,
+        gated=anatomy.gated,
+        classifies=anatomy.classifies,
+    )
+
+
+def work_of(
+    subject: Subject,
+    recipient: Recording,
+    donor: Recording,
+    sets: Sets,
+    labels: LabelTokens,
+    *,
+    skip_equal: bool = True,
+) -> Work:
     """Count the work of patching each set, without doing it; raises as patching them would."""
-    anatomy, length = subject.anatomy, recipient.length
-    placed = place_all(anatomy, sets, recipient, donor, skip_equal=skip_equal)
-    runs = [Resumed(length - p.start, p.joins, len(p.ahead)) for p in placed]
-    at_once = rows_at_once(subject, length=length)
-    return sweep(runs, layers=anatomy.layers, tokens=length, packs=anatomy.flow.packs, at_once=at_once)
+    reading, length = reading_of(subject, labels), recipient.length
+    placed = place_all(subject.anatomy, sets, recipient, donor, skip_equal=skip_equal)
+    runs = [Resumed(length - p.start + reading.behind, p.joins, len(p.ahead)) for p in placed]
+    frame = reading.frame(length, at_once=rows_at_once(subject, length=length + reading.behind))
+    return Work.total([sweep(runs, frame).times(reading.ways), reading.answered(length)])
 
 
 def calibrate(
@@ -46,23 +70,29 @@ def calibrate(
     corrupt: Sequence[int],
     labels: LabelTokens,
     *,
-    repeats: int = 2,
-    clock: Callable[[], float] = time.perf_counter,
+    rounds: int = 3,
+    clock: Callable[[], float] | None = None,
     should_stop: StopCheck = never_stop,
 ) -> Calibration:
     """Measure a few small sweeps of these prompts and fit what a row, an attended pair, a call and a cell cost.
 
-    Takes about as long as a few dozen forward passes. The first repeat warms up and is not counted.
+    Takes about as long as a few dozen forward passes. The best of the rounds counts, so that what else the machine does
+    for a moment decides nothing; without a clock it is the processor time where one thread computes.
     """
+    clock = clock or clock_of(subject)
     resting = _resting_bytes(subject)
     recipient, donor = (record(subject, ids, should_stop=should_stop) for ids in (corrupt, clean))
-    shapes = [_sample(subject, recipient, donor, number) for number in range(5)]
+    shapes = [_sample(subject, recipient, donor, number) for number in range(6)]
     trials = [_recorded(subject, recipient), *(_swept(subject, recipient, donor, sets, labels) for sets in shapes)]
-    seconds = np.array([_best(subject, partial(trial.act, should_stop), repeats, clock) for trial in trials])
+    acts = [partial(trial.act, should_stop) for trial in trials]
+    *swept, entering, reading = _best(
+        subject, [*acts, partial(enter, subject, corrupt), partial(_read, subject, recipient)], rounds, clock
+    )
+    seconds = np.array(swept)
     share = _keys_and_values_share(subject)
     # Relative errors count, or the largest sweep alone would decide.
     table = np.array([_columns(trial.work, share) for trial in trials]) / seconds[:, None]
-    per_row, per_attended, per_call, per_cell = nnls(table, np.ones(len(trials)))[0].tolist()
+    per_row, per_attended, per_call, per_group, per_cell = nnls(table, np.ones(len(trials)))[0].tolist()
     anatomy = subject.anatomy
     return Calibration(
         device=device_name(subject),
@@ -71,9 +101,10 @@ def calibrate(
         seconds_per_row=per_row,
         seconds_per_attended=per_attended,
         seconds_per_call=per_call,
+        seconds_per_group=per_group,
         seconds_per_cell=per_cell,
-        seconds_per_entry=_best(subject, lambda: enter(subject, corrupt), repeats, clock),
-        seconds_per_vocabulary_row=_reading(subject, recipient, repeats, clock),
+        seconds_per_entry=entering,
+        seconds_per_vocabulary_row=reading / READ if anatomy.flow.causal else 0.0,
         last_share=share,
         layer_parameters=sum(parameter.numel() for parameter in anatomy.blocks[0].layer.parameters()),
         vocabulary_parameters=anatomy.vocabulary * anatomy.width,
@@ -105,18 +136,19 @@ def _swept(subject: Subject, recipient: Recording, donor: Recording, sets: Sets,
     def act(should_stop: StopCheck) -> object:
         return patch_together(subject, recipient, donor, sets, labels=labels, skip_equal=False, should_stop=should_stop)
 
-    return _Trial(work_of(subject, recipient, donor, sets, skip_equal=False), act)
+    return _Trial(work_of(subject, recipient, donor, sets, labels, skip_equal=False), act)
 
 
 def _columns(work: Work, last_share: float) -> list[float]:
-    return [work.layer_rows + last_share * work.last_rows, work.attended, work.layer_calls, work.cells]
+    return [work.layer_rows + last_share * work.last_rows, work.attended, work.layer_calls, work.groups, work.cells]
 
 
 def _sample(subject: Subject, recipient: Recording, donor: Recording, number: int) -> Sets:
-    """Sweeps of different shapes: the last token, often and once, late tokens, middle tokens, whole prompts."""
+    """Sweeps of different shapes: the last token, often and once, late tokens, middle tokens, most, many beginnings."""
     layers, shared = subject.anatomy.layers, min(recipient.length, donor.length)
-    back = ([1] * 4, [1], range(1, min(6, shared) + 1), [max(1, shared // 2)] * 2, [max(1, 2 * shared // 3)] * 3)
-    step = (1, 1, 2, 3, 3)[number]
+    back = ([1] * 4, [1], range(1, min(6, shared) + 1), [max(1, shared // 2)] * 2, [max(1, 2 * shared // 3)] * 3,
+            range(1, shared + 1, max(1, shared // 12)))  # fmt: skip
+    step = (1, 1, 2, 3, 3, layers)[number]
     return [
         (Exchange(SiteKind.ATTN_OUT, layer, None, _last(recipient.length, count), _last(donor.length, count)),)
         for layer in range(0, layers, step)
@@ -128,27 +160,29 @@ def _last(length: int, count: int) -> tuple[int, ...]:
     return tuple(range(length - count, length))
 
 
-def _reading(subject: Subject, recording: Recording, repeats: int, clock: Callable[[], float]) -> float:
-    """Seconds that one row over the whole vocabulary takes; 0 for an encoder, whose head is part of its cells."""
-    if not subject.anatomy.flow.causal:
-        return 0.0
-    rows = recording.decision.expand(READ, -1)
-
-    @torch.inference_mode()
-    def read() -> object:
-        return logits(subject, rows).logsumexp(1)
-
-    return _best(subject, read, repeats, clock) / READ
+@torch.inference_mode()
+def _read(subject: Subject, recording: Recording) -> object:
+    """Read some rows over the whole vocabulary; an encoder's head, which is part of its cells, is not read."""
+    return logits(subject, recording.decision.expand(READ, -1)).logsumexp(1) if subject.anatomy.flow.causal else None
 
 
-def _best(subject: Subject, act: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
-    """The shortest time of some repeats; the first warms up and is not counted."""
-    best = float("inf")
-    for repeat in range(repeats + 1):
-        begin = clock()
-        act()
-        _wait(subject)
-        best = min(best, clock() - begin) if repeat else best
+def clock_of(subject: Subject) -> Callable[[], float]:
+    """The processor time where one thread computes, whatever else the machine does; the wall's elsewhere."""
+    alone = subject.device.type == "cpu" and torch.get_num_threads() == 1
+    return time.thread_time if alone else time.perf_counter
+
+
+def _best(
+    subject: Subject, acts: Sequence[Callable[[], object]], rounds: int, clock: Callable[[], float]
+) -> list[float]:
+    """The shortest time of each act over some rounds through all of them; the first warms up and is not counted."""
+    best = [float("inf")] * len(acts)
+    for number in range(rounds + 1):
+        for at, act in enumerate(acts):
+            begin = clock()
+            act()
+            _wait(subject)
+            best[at] = min(best[at], clock() - begin) if number else best[at]
     return best
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, takewhile
-from typing import NamedTuple
+from itertools import groupby
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audit_service.domain.beginnings import Continuation, families
 from audit_service.domain.labels import LabelTokens
 from workers.engine.answers import AnsweredEntry, answered, answered_entries, gather, tails
 from workers.engine.donors import Recording, record
@@ -21,7 +21,6 @@ from workers.engine.memory import in_halves, rows_at_once
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import full_decision
 from workers.engine.subject import Subject
-from workers.engine.tokens import first_difference
 
 Ids = tuple[int, ...]
 
@@ -37,13 +36,6 @@ class Decisions:
     """Place of the likeliest favorable label's first token among all tokens."""
     log_total: NDArray[np.float32]
     """logsumexp of all logits."""
-
-
-class _Continuation(NamedTuple):
-    """A prompt, and how much of its beginning stands in the recording that it goes on from."""
-
-    ids: Ids
-    shared: int
 
 
 def measure_decisions(
@@ -83,7 +75,7 @@ def _read_packed(
         yield [first], tails(answered(subject, base, labels, should_stop=should_stop))
         ordered = sorted(others, key=lambda c: (c.shared, len(c.ids)))
 
-        def fly(some: Sequence[_Continuation], base: Recording = base) -> Tensor:
+        def fly(some: Sequence[Continuation[int]], base: Recording = base) -> Tensor:
             return Flight(subject, _groups(subject, base, some, labels)).run(should_stop=should_stop)
 
         for flown in _flights(ordered, rows_at_once(subject, length=max(map(len, prompts)))):
@@ -113,33 +105,8 @@ def _batch(subject: Subject, entries: Sequence[AnsweredEntry]) -> Flight:
     return Flight(subject, [Group(first, 0, (), runs, tails=len(rows))])
 
 
-def families(ordered: Sequence[Ids]) -> Iterator[tuple[Ids, list[_Continuation]]]:
-    """Cut sorted prompts into families: a first prompt, and those that go on from its beginning.
-
-    A new family starts where computing one prompt anew costs fewer rows than its followers then save.
-    """
-    first: Ids = ()
-    others: list[_Continuation] = []
-    for i, ids in enumerate(ordered):
-        shared = min(first_difference(first, ids), len(ids) - 1)
-        if shared and _saved_by_a_new_family(ordered[i:], shared) <= shared:
-            others.append(_Continuation(ids, shared))
-            continue
-        if first:
-            yield first, others
-        first, others = ids, []
-    if first:
-        yield first, others
-
-
-def _saved_by_a_new_family(ordered: Sequence[Ids], shared: int) -> int:
-    """Rows that the followers of the first of these prompts save by going on from it."""
-    likeness = (first_difference(ordered[0], ids) for ids in ordered[1:])
-    return sum(like - shared for like in takewhile(lambda like: like > shared, likeness))
-
-
-def _flights(continuations: Sequence[_Continuation], most: int) -> Iterator[list[_Continuation]]:
-    flight: list[_Continuation] = []
+def _flights(continuations: Sequence[Continuation[int]], most: int) -> Iterator[list[Continuation[int]]]:
+    flight: list[Continuation[int]] = []
     rows = 0
     for c in continuations:
         if flight and rows + len(c.ids) - c.shared > most:
@@ -151,7 +118,7 @@ def _flights(continuations: Sequence[_Continuation], most: int) -> Iterator[list
         yield flight
 
 
-def _groups(subject: Subject, base: Recording, flown: Sequence[_Continuation], labels: LabelTokens) -> list[Group]:
+def _groups(subject: Subject, base: Recording, flown: Sequence[Continuation[int]], labels: LabelTokens) -> list[Group]:
     groups = []
     for (shared, _), members in groupby(flown, key=lambda c: (c.shared, len(c.ids))):
         [entries] = zip(*(answered_entries(subject, enter(subject, c.ids), labels) for c in members), strict=True)

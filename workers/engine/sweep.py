@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from audit_service.domain.beginnings import first_difference
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.plan import Mapping
 from audit_service.domain.sitenames import sites_named
@@ -21,7 +22,7 @@ from workers.engine.placing import heads_of
 from workers.engine.positions import Exchange, exchange_of
 from workers.engine.progress import Keep, Progress, StopCheck, never_stop, no_progress
 from workers.engine.subject import Subject
-from workers.engine.tokens import EncodedPair, EncodedPrompt, first_difference
+from workers.engine.tokens import EncodedPair, EncodedPrompt
 
 CELLS_AT_ONCE = 256
 """Cells that are measured, and kept on disk, together."""

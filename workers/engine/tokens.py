@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from audit_service.domain.beginnings import first_difference
 from audit_service.domain.behaviors import FormKind, Labels
 from audit_service.domain.labels import LabelTokens, class_numbers, label_tokens
 from audit_service.domain.pairs import Pair, Side
@@ -57,11 +58,6 @@ class EncodedPair:
     def equal_spans(self) -> bool:
         """Whether each segment has as many tokens on one side as on the other."""
         return all(len(self.clean.spans[name]) == len(self.corrupt.spans[name]) for name in self.clean.spans)
-
-
-def first_difference(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """Length of the common beginning of two token sequences."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def encode_pair(tokenizer: PreTrainedTokenizerBase, pair: Pair, *, first_decides: bool = False) -> EncodedPair:

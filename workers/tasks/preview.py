@@ -1,6 +1,6 @@
 """Preview a pair set on a model: how the prompts fall into tokens, and whether the model answers with the labels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +9,13 @@ from transformers import PreTrainedTokenizerBase
 from audit_service.db.tables import BehaviorVersionRow, ModelVersionRow, PairSetRow, PreviewRow
 from audit_service.dispatch import Task
 from audit_service.domain.behaviors import Behavior
+from audit_service.domain.decided import Reading
 from audit_service.domain.labels import LabelTokens
+from audit_service.domain.layouts import Layout, layout_of
 from audit_service.domain.lifecycle import PreviewState
 from audit_service.domain.pairs import Pair
-from audit_service.domain.plan import Mapping
 from audit_service.domain.preview import (
     FormPreview,
-    Layout,
     PairPreview,
     Preview,
     SegmentTokens,
@@ -23,13 +23,12 @@ from audit_service.domain.preview import (
     sample,
 )
 from audit_service.domain.protocol import saturated
-from audit_service.domain.sites import ALL, Site, SiteKind
+from audit_service.domain.shards import PAIRS_PER_DECISION_SHARD
 from audit_service.errors import AuditError
 from audit_service.pairsets import repository as pairsets
-from workers.calibrating import calibrate_once
+from workers.calibrating import MEASUREMENTS, calibrate_once
+from workers.engine.costs import reading_of
 from workers.engine.decisions import measure_decisions
-from workers.engine.families import Flow
-from workers.engine.positions import exchange_of
 from workers.engine.subject import Subject
 from workers.engine.tokens import EncodedPair, labels_of, prompts_of
 from workers.runtime import Runtime, runtime
@@ -54,37 +53,24 @@ def preview(preview_id: str) -> None:
 def preview_pairs(subject: Subject, behavior: Behavior, pairs: tuple[Pair, ...]) -> Preview:
     """Encode and decide a sample of each form."""
     labels = labels_of(subject, behavior.labels)
+    reading = reading_of(subject, labels)
     forms, examples = [], []
     for form, members in sample(pairs, per_form=PAIRS_PER_FORM).items():
         encoded = [prompts_of(subject, pair) for pair in members]
         seen = _decided(subject, encoded, labels)
         unequal = float(np.mean([not pair.equal_spans for pair in encoded]))
         examples += seen[:EXAMPLES_PER_FORM]
-        forms.append(
-            _form(form, members, seen, layout_of(subject, encoded), unequal=unequal, min_coverage=behavior.min_coverage)
-        )
+        layout = _layout(subject, pairs, form, reading)
+        forms.append(_form(form, members, seen, layout, unequal=unequal, min_coverage=behavior.min_coverage))
     tokens = {"favorable": labels.favorable, "unfavorable": labels.unfavorable}
     return Preview(label_tokens=tokens, forms=tuple(forms), examples=tuple(examples))
 
 
-def layout_of(subject: Subject, pairs: Sequence[EncodedPair]) -> Layout:
-    """How the prompts of these pairs fall into tokens, either side being the recipient."""
-    tokens = float(np.mean([len(ids) for pair in pairs for ids in (pair.clean_ids, pair.corrupt_ids)]))
-    names = [*dict.fromkeys(name for pair in pairs for name in pair.clean.spans), ALL]
-    if subject.anatomy.flow is not Flow.PACKED:  # every position is computed anew
-        return Layout(tokens=tokens, behind=dict.fromkeys(names, tokens))
-    behind = {name: [rows for pair in pairs for rows in _behind(pair, name)] for name in names}
-    return Layout(tokens=tokens, behind={name: float(np.mean(rows)) for name, rows in behind.items() if rows})
-
-
-def _behind(pair: EncodedPair, segment: str) -> Iterator[int]:
-    """Tokens from the first that an exchange of the segment changes to the end of the prompt."""
-    for to, by in ((pair.clean, pair.corrupt), (pair.corrupt, pair.clean)):
-        if segment == ALL or (to.spans[segment] and by.spans[segment]):
-            found = exchange_of(Site(SiteKind.RESID_PRE, 0, None, segment), to, by, Mapping.RIGHT_ALIGNED)
-            told = zip(found.recipient, found.donor, strict=True)
-            moved = [at for at, donors in told if at != donors or at >= pair.first_difference]
-            yield from [len(to.ids) - min(moved)] if moved else []
+def _layout(subject: Subject, pairs: Sequence[Pair], form: str, reading: Reading) -> Layout:
+    """Of as many pairs as are decided together: what is shared among them tells what that costs."""
+    members = [pair for pair in pairs if pair.form == form][:PAIRS_PER_DECISION_SHARD]
+    encoded = [prompts_of(subject, pair) for pair in members]
+    return layout_of([(pair.clean, pair.corrupt) for pair in encoded], reading)
 
 
 def _decided(subject: Subject, encoded: Sequence[EncodedPair], labels: LabelTokens) -> list[PairPreview]:
@@ -141,7 +127,7 @@ def _compute(worker: Runtime, preview_id: str) -> Preview:
         behavior = session.get_one(BehaviorVersionRow, row.behavior_version_id).content
         pairs = pairsets.load(session, session.get_one(PairSetRow, row.pair_set_id)).pairs
     subject = worker.models.get(model.identity, Path(model.path))
-    calibrate_once(worker, subject, behavior, pairs[0], model_version_id=model.id)
+    calibrate_once(worker, subject, behavior, pairs[0], model_version_id=model.id, times=MEASUREMENTS)
     return preview_pairs(subject, behavior, pairs)
 
 

@@ -35,7 +35,7 @@ def test_counted_rows_are_those_that_pass_through_the_layers() -> None:
     patch_together(subject, recipient, donor, SETS, labels=LABELS)
     for handle in handles:
         handle.remove()
-    work = work_of(subject, recipient, donor, SETS)
+    work = work_of(subject, recipient, donor, SETS, LABELS)
     assert work.layer_rows + work.last_rows == sum(seen)
     assert work.layer_calls == len(seen)
     # Of the last layer one row of each run is needed whole, of all others keys and values.
@@ -46,7 +46,7 @@ def test_counted_rows_are_those_that_pass_through_the_layers() -> None:
 def test_a_calibration_explains_what_it_measured(clean: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     subject = tiny("llama")
-    found = calibrate(subject, clean, CORRUPT, LABELS, repeats=1)
+    found = calibrate(subject, clean, CORRUPT, LABELS, rounds=1)
     assert found.seconds_per_row + found.seconds_per_attended + found.seconds_per_call + found.seconds_per_cell > 0
     assert found.seconds_per_entry > 0 < found.seconds_per_vocabulary_row
     assert (found.device, found.dtype, found.threads) == ("cpu", "float32", torch.get_num_threads())
@@ -63,4 +63,4 @@ def test_kept_bytes_are_those_of_a_recordings_tensors() -> None:
     tensors = [*recording.resid, *recording.z, *recording.attn_out, *recording.mlp_out]
     tensors += [part for heads in recording.heads for part in heads[:3]]
     whole = sum(tensor.nbytes for tensor in tensors)
-    assert calibrate(subject, CLEAN, CORRUPT, LABELS, repeats=1).kept_bytes_per_token == whole // len(CORRUPT)
+    assert calibrate(subject, CLEAN, CORRUPT, LABELS, rounds=1).kept_bytes_per_token == whole // len(CORRUPT)

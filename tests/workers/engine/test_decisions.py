@@ -7,7 +7,7 @@ import torch
 from audit_service.domain.labels import LabelTokens
 from audit_service.errors import Cancelled, InvalidBehavior, InvalidPairs, InvalidTrace
 from tests.workers.engine.models import CLASSIFIERS, VARIANTS, WHOLE, tiny
-from workers.engine.decisions import families, measure_decisions
+from workers.engine.decisions import measure_decisions
 
 LABELS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
 CLASSES = LabelTokens.single(favorable=(1,), unfavorable=(0, 2))
@@ -42,20 +42,6 @@ def test_equal_prompts_have_equal_values_and_count_once() -> None:
     found = measure_decisions(tiny("llama"), PROMPTS, LABELS, progress=lambda *state: seen.append(state))
     assert found.d[0] == found.d[2]
     assert seen[-1] == (7, 7, 0.0)
-
-
-def test_families_go_on_from_where_most_is_shared() -> None:
-    names = [(1, 2, 3, 4, 5, 6, 7, name, 9) for name in range(20, 40)]
-    others = [(1, 2, 3, 8, 8, 8, 8, name, 9) for name in range(20, 40)]
-    (first, mine), (second, theirs) = families(sorted(names + others))
-    assert (first, second) == (names[0], others[0])
-    assert {c.shared for c in mine} == {c.shared for c in theirs} == {7}
-
-
-def test_a_lone_prompt_goes_on_from_another_family() -> None:
-    names = [(1, 2, 3, 4, 5, 6, 7, name, 9) for name in range(20, 40)]
-    [(_, others)] = families(sorted([*names, (1, 2, 3, 8, 8, 8)]))
-    assert others[-1].shared == 3
 
 
 def test_cancelling_raises() -> None:
