@@ -18,7 +18,8 @@ from audit_service.border import examples
 from audit_service.border.observing import Observed
 from audit_service.db.handles import Database
 from audit_service.deployments.endpoints import router as deployments
-from audit_service.errors import DatabaseDown
+from audit_service.documentation import router as documentation
+from audit_service.errors import DatabaseDown, InvalidInput
 from audit_service.events.endpoints import router as events
 from audit_service.findings.endpoints import router as findings
 from audit_service.health.endpoints import router as health
@@ -47,7 +48,8 @@ Causal bias audits of decision models, with evidence an auditor can re-perform:
 register a model, a behavior and pairs; plan; run; read the verdict; download the report.
 
 Every call but signing in carries a token as `Authorization: Bearer …`; its role decides what it may do.
-Errors are RFC 9457 problem documents whose `remedy` says what to do. Lists are paged: send `next` as `cursor`.
+Errors are RFC 9457 problem documents whose `remedy` says what to do. Lists are paged: send `next` as `cursor`,
+with the same order and filters.
 Creating requests take an `Idempotency-Key`.
 """
 
@@ -95,17 +97,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Raises:
         DatabaseDown: the settings name no database; `audit-service serve` starts one then.
+        InvalidInput: they name no folders that models are registered from.
     """
     settings = settings or get_settings()
     if settings.database_url is None:
         raise DatabaseDown(
             "No database is named.", remedy="Start the API with `audit-service serve`, or set AUDIT_DATABASE_URL."
         )
+    if not settings.model_roots:
+        raise InvalidInput(
+            "AUDIT_MODEL_ROOTS is not set: whoever may register models could learn what lies in any folder.",
+            remedy="""Name the models' folders, such as '["/models/{organisation}"]'; '["/"]' allows all.""",
+        )
     app = Api(
         title="audit-service",
         version=version("audit-service"),
         description=DESCRIPTION,
         lifespan=_closing,
+        docs_url=None,  # FastAPI's own pages fetch their scripts from elsewhere
+        redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
         responses=problems.responses(422, 500, 503),
     )
@@ -121,6 +131,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (open_calls, shared, signed_calls):
         app.include_router(router, prefix="/v1", responses=problems.responses(429))
     app.include_router(health)
+    app.include_router(documentation)
     return app
 
 

@@ -22,6 +22,7 @@ CPU = "cpu"
 REAP_EVERY_S = 10.0
 TICK_EVERY_S = 10.0
 DELIVER_EVERY_S = 5.0
+TIDY_EVERY_S = 3600.0
 ASK_AGAIN = timedelta(minutes=5)
 """A worker that did not answer in this time is asked again: its message may be lost."""
 _ASKED = "broker_asked"
@@ -51,6 +52,8 @@ class Task(StrEnum):
     """() what is to be told."""
     IMPORT = "imports.fetch"
     """(import) a model version of another registry."""
+    TIDY = "border.tidy"
+    """() delete what is kept for a time only."""
     POLL = "imports.poll"
     """() look for new versions in another registry."""
 
@@ -67,6 +70,7 @@ QUEUES = MappingProxyType(
         Task.REVALIDATE: CPU,
         Task.DELIVER: CPU,
         Task.IMPORT: CPU,
+        Task.TIDY: CPU,
         Task.POLL: CPU,
     }
 )
@@ -95,7 +99,12 @@ def celery() -> Celery:
 
 def _beats() -> dict[str, dict[str, Any]]:
     """The clock's messages; one that no worker took before the next one comes is of no use."""
-    every = {Task.REAP: REAP_EVERY_S, Task.TICK: TICK_EVERY_S, Task.DELIVER: DELIVER_EVERY_S}
+    every = {
+        Task.REAP: REAP_EVERY_S,
+        Task.TICK: TICK_EVERY_S,
+        Task.DELIVER: DELIVER_EVERY_S,
+        Task.TIDY: TIDY_EVERY_S,
+    }
     if (poll_s := get_settings().mlflow_poll_s) is not None:
         every[Task.POLL] = poll_s
     return {

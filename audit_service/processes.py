@@ -1,5 +1,6 @@
 """The processes of one machine: the API, a worker, and the database and broker that both need."""
 
+import ipaddress
 import json
 import os
 import sys
@@ -45,9 +46,18 @@ def surroundings() -> Iterator[Settings]:
             assert_current(found.database_url)
         # Child processes, the queue and the database handles all read these.
         os.environ |= {"AUDIT_DATABASE_URL": found.database_url, "AUDIT_BROKER_URL": found.broker_url}
+        if given.database_url is None and _is_loopback(given.host) and not given.model_roots:
+            os.environ["AUDIT_MODEL_ROOTS"] = '["/"]'  # a private service: its user reads no more than before
         get_settings.cache_clear()
         dispatch.celery.cache_clear()
         yield get_settings()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def beat() -> None:

@@ -74,8 +74,9 @@ class Settings(BaseSettings):
     """Time-stamping authority (RFC 3161) for signatures; none leaves them without a time stamp, and they say so."""
 
     model_roots: tuple[Path, ...] = ()
-    """Folders that model versions are registered from, as a JSON list; none means all that the service can read.
+    """Folders that model versions are registered from, as a JSON list.
 
+    None is refused, but by a private service that only this machine reaches, which takes all: ["/"].
     ``{organisation}`` stands for the id of the organisation that asks: ["/models/{organisation}"].
     """
     models_dir: Path | None = None
@@ -96,7 +97,7 @@ class Settings(BaseSettings):
     """The sender of e-mail."""
 
     def model_roots_of(self, organisation_id: str) -> tuple[Path, ...]:
-        """The folders that the organisation registers models from; none means all."""
+        """The folders that the organisation registers models from."""
         return tuple(Path(str(root).replace("{organisation}", organisation_id)) for root in self.model_roots)
 
     @field_validator("data_dir", "cache_dir")

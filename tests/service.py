@@ -31,6 +31,7 @@ from tests.examples import loan_denial
 def _surroundings(database_url: str, broker_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AUDIT_DATABASE_URL", database_url)
     monkeypatch.setenv("AUDIT_BROKER_URL", broker_url)
+    monkeypatch.setenv("AUDIT_MODEL_ROOTS", '["/"]')
     get_settings.cache_clear()
     dispatch.celery.cache_clear()
     configure(as_json=False)  # as every process does first; else requests are told on standard output

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator
 
 from audit_service.app import create_app
-from audit_service.errors import DatabaseDown
+from audit_service.errors import DatabaseDown, InvalidInput
 from audit_service.problems import MEDIA_TYPE
 from audit_service.settings import Settings
 
@@ -21,6 +21,11 @@ def test_the_api_starts_without_torch() -> None:
 def test_without_a_database_the_application_says_what_to_set() -> None:
     with pytest.raises(DatabaseDown, match="AUDIT_DATABASE_URL"):
         create_app(Settings())
+
+
+def test_a_database_of_its_own_needs_the_folders_of_models(database_url: str) -> None:
+    with pytest.raises(InvalidInput, match="AUDIT_MODEL_ROOTS"):
+        create_app(Settings(database_url=database_url))
 
 
 def test_every_call_is_documented_with_its_purpose_its_tag_and_its_problems(app: FastAPI) -> None:
@@ -70,8 +75,19 @@ def test_every_reference_of_the_document_leads_somewhere(app: FastAPI) -> None:
     walk(document)
 
 
-def test_the_documentation_is_served(api: TestClient) -> None:
-    assert api.get("/docs").status_code == 200
+def test_the_documentation_is_served_whole_by_the_service_itself(api: TestClient) -> None:
+    page = api.get("/docs")
+    assert (page.status_code, "script-src 'self';" in page.headers["Content-Security-Policy"]) == (200, True)
+    named = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert {name.partition("/")[0] for name in named} == {"docs"}
+    for name in named:
+        part = api.get(f"/{name}")
+        assert (part.status_code, len(part.content) > 100) == (200, True), name
+        assert part.headers["X-Content-Type-Options"] == "nosniff"
+    assert "<script>" not in page.text
+    for other in ("redoc.standalone.js", "..%2Fcore.py", "core.py"):
+        assert api.get(f"/docs/{other}").status_code == 404
+    assert api.get("/redoc").status_code == 404
     assert api.get("/openapi.json").json()["info"]["title"] == "audit-service"
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from audit_service.approvals import service
 from audit_service.approvals.schemas import ApprovalRecord, DecisionMade, Submission
 from audit_service.border.idempotency import Idempotent
-from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.paging import Page, Paging, paged, sortable
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Reading, Writing
@@ -28,14 +28,14 @@ def submit_for_approval(body: Body[Submission], caller: Caller, session: Writing
 @router.get("")
 def list_approvals(
     session: Reading,
-    paging: ById,
+    paging: Annotated[Paging, sortable(record=ApprovalRow.record, state=ApprovalRow.state)],
     run_id: Annotated[Uuid | None, Query(description="Only on this run's records.")] = None,
     plan_id: Annotated[Uuid | None, Query(description="Only on this plan and its runs.")] = None,
     state: Annotated[Decision | None, Query(description="Only in this state; `submitted` is undecided.")] = None,
 ) -> Page[ApprovalRecord]:
     """What was put before reviewers, newest first."""
     query = service.approvals(run_id=run_id, plan_id=plan_id, state=state)
-    return newest_first(session, query, paging, key=ApprovalRow.id).page(ApprovalRecord)
+    return paged(session, query, paging, key=ApprovalRow.id).page(ApprovalRecord)
 
 
 @router.get("/{approval_id}", responses=responses(404))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from audit_service.audits import planning, repository, service
 from audit_service.audits.schemas import PlanCreate, PlanRecord, Run, RunCreate, RunDetail, Shard
 from audit_service.border.idempotency import Idempotent
-from audit_service.border.paging import ById, ByNumber, Page, in_order, newest_first
+from audit_service.border.paging import ById, ByNumber, Page, Paging, paged, sortable
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
@@ -29,9 +29,15 @@ def make_plan(body: Body[PlanCreate], session: Writing, once: Idempotent) -> Pla
 
 
 @plans.get("")
-def list_plans(session: Reading, paging: ById) -> Page[PlanRecord]:
+def list_plans(
+    session: Reading,
+    paging: ById,
+    model_version_id: Annotated[Uuid | None, Query(description="Only plans over this model version.")] = None,
+    behavior_version_id: Annotated[Uuid | None, Query(description="Only plans over this behavior version.")] = None,
+) -> Page[PlanRecord]:
     """The plans, newest first."""
-    return newest_first(session, repository.plans(), paging, key=PlanRow.id).page(PlanRecord)
+    query = repository.plans(model_version_id=model_version_id, behavior_version_id=behavior_version_id)
+    return paged(session, query, paging, key=PlanRow.id).page(PlanRecord)
 
 
 @plans.get("/{plan_id}", responses=responses(404))
@@ -49,12 +55,12 @@ def start_run(body: Body[RunCreate], session: Writing, once: Idempotent, actor: 
 @runs.get("")
 def list_runs(
     session: Reading,
-    paging: ById,
+    paging: Annotated[Paging, sortable(state=RunRow.state)],
     plan_id: Annotated[Uuid | None, Query(description="Only runs of this plan.")] = None,
     state: Annotated[RunState | None, Query(description="Only runs in this state.")] = None,
 ) -> Page[Run]:
     """The runs, newest first."""
-    return newest_first(session, repository.runs(plan_id=plan_id, state=state), paging, key=RunRow.id).page(Run)
+    return paged(session, repository.runs(plan_id=plan_id, state=state), paging, key=RunRow.id).page(Run)
 
 
 @runs.get("/{run_id}", responses=responses(404))
@@ -69,7 +75,7 @@ def get_run(run_id: Uuid, session: Reading) -> RunDetail:
 def list_shards(run_id: Uuid, session: Reading, paging: ByNumber) -> Page[Shard]:
     """The run's units of queue work in the plan's order."""
     run = service.run(session, run_id)
-    return in_order(session, repository.shards_of(run.id), paging, key=ShardRow.ordinal).page(Shard)
+    return paged(session, repository.shards_of(run.id), paging, key=ShardRow.ordinal).page(Shard)
 
 
 @runs.post("/{run_id}/cancel", responses=responses(404, 409))

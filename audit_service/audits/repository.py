@@ -9,8 +9,9 @@ from audit_service.db.tables import BehaviorVersionRow, ModelVersionRow, PlanRow
 from audit_service.domain.lifecycle import RunState, ShardState
 
 
-def plans() -> Select[PlanRow]:
-    return select(PlanRow)
+def plans(*, model_version_id: str | None = None, behavior_version_id: str | None = None) -> Select[PlanRow]:
+    wanted = {PlanRow.model_version_id: model_version_id, PlanRow.behavior_version_id: behavior_version_id}
+    return narrowed(select(PlanRow), wanted)
 
 
 def plan_with_terms(session: ReadSession, terms_digest: str) -> PlanRow | None:

@@ -9,11 +9,11 @@ from audit_service.behaviors import repository, service
 from audit_service.behaviors.example import EXAMPLE
 from audit_service.behaviors.schemas import BehaviorVersion
 from audit_service.border.idempotency import Idempotent
-from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.paging import Page, Paging, paged, sortable
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
-from audit_service.db.tables import BehaviorVersionRow
+from audit_service.db.tables import BehaviorRow, BehaviorVersionRow
 from audit_service.domain.behaviors import Behavior
 from audit_service.problems import WITH_BODY, responses
 
@@ -31,12 +31,12 @@ def register_behavior_version(
 @router.get("/behavior-versions")
 def list_behavior_versions(
     session: Reading,
-    paging: ById,
+    paging: Annotated[Paging, sortable(behavior=BehaviorRow.name, number=BehaviorVersionRow.number)],
     behavior: Annotated[Name | None, Query(description="Only the versions of the behavior of this name.")] = None,
 ) -> Page[BehaviorVersion]:
     """The behavior versions, newest first."""
     query = repository.versions(name=behavior)
-    return newest_first(session, query, paging, key=BehaviorVersionRow.id).page(BehaviorVersion)
+    return paged(session, query, paging, key=BehaviorVersionRow.id).page(BehaviorVersion)
 
 
 @router.get("/behavior-versions/{version_id}", responses=responses(404))

@@ -4,12 +4,12 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from audit_service.db.handles import ReadSession, WriteSession
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import BehaviorRow, BehaviorVersionRow
 
 
 def versions(*, name: str | None = None) -> Select[BehaviorVersionRow]:
-    query = select(BehaviorVersionRow)
-    return query if name is None else query.join(BehaviorRow).where(BehaviorRow.name == name)
+    return narrowed(select(BehaviorVersionRow).join(BehaviorVersionRow.behavior), {BehaviorRow.name: name})
 
 
 def version_with(session: ReadSession, *, behavior_id: str, digest: str) -> BehaviorVersionRow | None:

@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Request, Response
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 
 from audit_service.border.files import SentFile
@@ -20,6 +22,9 @@ from audit_service.identity.authentication import Caller
 from audit_service.identity.principals import Principal
 
 A = TypeVar("A", bound=Answer)
+
+KEPT = timedelta(days=7)
+"""So long a request that is sent again gets the former answer; then its key is new."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,11 @@ class Once:
         return kind.model_validate(former.body, strict=False)
 
 
+def forget(session: WriteSession, now: datetime) -> None:
+    """Delete the answers that are older than they are kept."""
+    session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < now - KEPT))
+
+
 _Key = Annotated[
     str | None,
     Header(
@@ -82,7 +92,8 @@ _Key = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[\x21-\x7e]+$",
-        description="Of your choice, new for each new request; the same key with the same request is done once.",
+        description="Of your choice, new for each new request; the same key with the same request is done once. "
+        f"It is forgotten after {KEPT.days} days.",
     ),
 ]
 

@@ -33,9 +33,11 @@ class Calls(RunCalls, PeopleCalls, RecordCalls):
         return await self._create("/v1/model-versions", wanted, ModelVersion)
 
     @stream
-    async def model_versions(self, *, model: str | None = None) -> AsyncGenerator[ModelVersion, None]:
-        """The model versions, newest first; pages are fetched as they are reached."""
-        async for version in self._all("/v1/model-versions", ModelVersion, model=model):
+    async def model_versions(
+        self, *, model: str | None = None, order: str | None = None
+    ) -> AsyncGenerator[ModelVersion, None]:
+        """The model versions, newest first unless another order is named; pages are fetched as they are reached."""
+        async for version in self._all("/v1/model-versions", ModelVersion, model=model, order=order):
             yield version
 
     @call
@@ -132,9 +134,12 @@ class Calls(RunCalls, PeopleCalls, RecordCalls):
         return await self._create("/v1/schedules", wanted, Schedule)
 
     @stream
-    async def schedules(self, *, name: str | None = None, retired: bool = False) -> AsyncGenerator[Schedule, None]:
-        """The schedules in force, or with the retired ones, newest first; pages are fetched as they are reached."""
-        async for schedule in self._all("/v1/schedules", Schedule, name=name, retired="true" if retired else None):
+    async def schedules(
+        self, *, name: str | None = None, retired: bool = False, order: str | None = None
+    ) -> AsyncGenerator[Schedule, None]:
+        """The schedules in force, or with the retired ones, newest first unless another order is named."""
+        shown = "true" if retired else None
+        async for schedule in self._all("/v1/schedules", Schedule, name=name, retired=shown, order=order):
             yield schedule
 
     @call

@@ -45,7 +45,9 @@ class RecordCalls(Asking):
         return await self._do(f"/v1/deployments/{deployment_id}/end", Deployment)
 
     @stream
-    async def deployments(self, *, model: str | None = None) -> AsyncGenerator[Deployment, None]:
-        """Where model versions are and were in use, newest first; pages are fetched as they are reached."""
-        async for one in self._all("/v1/deployments", Deployment, model=model):
+    async def deployments(
+        self, *, model: str | None = None, order: str | None = None
+    ) -> AsyncGenerator[Deployment, None]:
+        """Where model versions are and were in use, newest first unless another order is named."""
+        async for one in self._all("/v1/deployments", Deployment, model=model, order=order):
             yield one

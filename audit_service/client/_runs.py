@@ -30,9 +30,11 @@ class RunCalls(Asking):
         return await self._get(f"/v1/runs/{run_id}", RunDetail)
 
     @stream
-    async def runs(self, *, plan_id: str | None = None, state: RunState | None = None) -> AsyncGenerator[Run, None]:
-        """The runs, newest first; pages are fetched as they are reached."""
-        async for run in self._all("/v1/runs", Run, plan_id=plan_id, state=state):
+    async def runs(
+        self, *, plan_id: str | None = None, state: RunState | None = None, order: str | None = None
+    ) -> AsyncGenerator[Run, None]:
+        """The runs, newest first unless another order is named; pages are fetched as they are reached."""
+        async for run in self._all("/v1/runs", Run, plan_id=plan_id, state=state, order=order):
             yield run
 
     @call

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from audit_service.border.idempotency import Idempotent
-from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.paging import Page, Paging, paged, sortable
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
-from audit_service.db.tables import DeploymentRow
+from audit_service.db.tables import DeploymentRow, ModelRow
 from audit_service.deployments import service
 from audit_service.deployments.schemas import Deployment, DeploymentCreate
 from audit_service.problems import WITH_BODY, responses
@@ -29,12 +29,12 @@ def record_deployment(body: Body[DeploymentCreate], actor: Actor, session: Writi
 @router.get("")
 def list_deployments(
     session: Reading,
-    paging: ById,
+    paging: Annotated[Paging, sortable(model=ModelRow.name, place=DeploymentRow.place, since=DeploymentRow.since)],
     model: Annotated[Name | None, Query(description="Only of the model of this name.")] = None,
 ) -> Page[Deployment]:
     """Where model versions are and were in use, newest first."""
     query = service.deployments(model=model)
-    return newest_first(session, query, paging, key=DeploymentRow.id).page(Deployment)
+    return paged(session, query, paging, key=DeploymentRow.id).page(Deployment)
 
 
 @router.get("/{deployment_id}", responses=responses(404))

@@ -7,6 +7,7 @@ from sqlalchemy import Select, select
 from audit_service.db import locks
 from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession, WriteSession
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import DeploymentRow, ModelRow, ModelVersionRow
 from audit_service.deployments.schemas import DeploymentCreate
 from audit_service.domain.lifecycle import EventKind
@@ -66,8 +67,7 @@ def deployment(session: ReadSession, deployment_id: str) -> DeploymentRow:
 
 
 def deployments(*, model: str | None = None) -> Select[DeploymentRow]:
-    query = select(DeploymentRow)
-    return query if model is None else _of_model(query).where(ModelRow.name == model)
+    return narrowed(_of_model(select(DeploymentRow)), {ModelRow.name: model})
 
 
 def in_use(model_id: str) -> Select[DeploymentRow]:

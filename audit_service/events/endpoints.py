@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from audit_service.audits import service
 from audit_service.audits.schemas import Event
-from audit_service.border.paging import ByNumber, Page, in_order
+from audit_service.border.paging import ByNumber, Page, paged
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Name, Uuid
 from audit_service.border.transactions import Own, Reading
@@ -88,7 +88,7 @@ def list_events(
 ) -> Page[LogEntry]:
     """The organisation's event log, oldest first."""
     query = repository.events(kind=kind, actor=actor, run_id=run_id)
-    return in_order(session, query, paging, key=EventRow.number).page(LogEntry)
+    return paged(session, query, paging, key=EventRow.number).page(LogEntry)
 
 
 @router.get(

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from audit_service.audits import service as audits
-from audit_service.border.paging import ByNumber, Page, in_order
+from audit_service.border.paging import ByNumber, Page, paged
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Uuid
 from audit_service.border.transactions import Reading
@@ -32,7 +32,7 @@ def get_verdict(run_id: Uuid, session: Reading) -> VerdictRecord:
 def list_results(run_id: Uuid, session: Reading, paging: ByNumber, prefix: _Text = "") -> Page[ResultRecord]:
     """The run's numbers in the judge's order; `prefix` narrows them by the beginning of their key."""
     run = audits.run(session, run_id)
-    return in_order(session, repository.results_of(run.id, prefix=prefix), paging, key=ResultRow.id).page(ResultRecord)
+    return paged(session, repository.results_of(run.id, prefix=prefix), paging, key=ResultRow.id).page(ResultRecord)
 
 
 @router.get("/results/{result_id}", responses=responses(404))

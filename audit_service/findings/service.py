@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from audit_service.audits import service as audits
-from audit_service.border.paging import Paging, in_order
+from audit_service.border.paging import Paging, paged
 from audit_service.db.handles import ReadSession
 from audit_service.db.tables import ResultRow, RunRow, ShardRow, VerdictRow
 from audit_service.domain.plan import Direction
@@ -77,9 +77,9 @@ def _effect(site: Site, found: dict[str, ResultRow], key: str) -> SiteEffect:
     )
 
 
-def traces(session: ReadSession, run_id: str, paging: Paging[int]) -> Traces:
+def traces(session: ReadSession, run_id: str, paging: Paging) -> Traces:
     run = audits.run(session, run_id)
-    found = in_order(session, repository.traced_shards(run.id), paging, key=ShardRow.ordinal)
+    found = paged(session, repository.traced_shards(run.id), paging, key=ShardRow.ordinal)
     stored = repository.traces_of(session, run.id, [shard.key for shard in found.rows])
     items = [
         TraceRecord(

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Cookie, Query, Response
 
 from audit_service.border.handle import Address, AppLimiter, AppSettings, Handle
 from audit_service.border.idempotency import Idempotent
-from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.paging import Page, Paging, paged, sortable
 from audit_service.border.preconditions import IfMatch, check, tagged
 from audit_service.border.routes import Guarded, Open
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
-from audit_service.db.tables import MembershipRow, OrganisationRow, TokenRow
+from audit_service.db.tables import MembershipRow, OrganisationRow, TokenRow, UserRow
+from audit_service.domain.roles import Role
 from audit_service.errors import Unauthenticated
 from audit_service.identity import oidc, people, tokens
 from audit_service.identity.authentication import Caller
@@ -154,9 +155,14 @@ def rename_organisation(
 
 
 @router.get("/users")
-def list_users(session: Reading, paging: ById) -> Page[User]:
+def list_users(
+    session: Reading,
+    paging: Annotated[Paging, sortable(email=UserRow.email, name=MembershipRow.name, role=MembershipRow.role)],
+    role: Annotated[Role | None, Query(description="Only those in this role.")] = None,
+    active: Annotated[bool | None, Query(description="Only who has access, or only who has none.")] = None,
+) -> Page[User]:
     """The organisation's people, those added last first."""
-    return newest_first(session, people.members(), paging, key=MembershipRow.user_id).page(User)
+    return paged(session, people.members(role=role, active=active), paging, key=MembershipRow.user_id).page(User)
 
 
 @router.post("/users", status_code=201, responses=responses(*WITH_BODY, 409, existing=User))
@@ -195,11 +201,11 @@ def change_user(  # noqa: PLR0917 - FastAPI names them
 @router.get("/tokens")
 def list_tokens(
     session: Reading,
-    paging: ById,
+    paging: Annotated[Paging, sortable(name=TokenRow.name, expires=TokenRow.expires_at)],
     sessions: Annotated[bool, Query(description="Those of sign-ins too.")] = False,
 ) -> Page[Token]:
     """The organisation's tokens without their texts, newest first."""
-    return newest_first(session, tokens.listed(sessions=sessions), paging, key=TokenRow.id).page(Token)
+    return paged(session, tokens.listed(sessions=sessions), paging, key=TokenRow.id).page(Token)
 
 
 @router.post("/tokens", status_code=201, responses=responses(*WITH_BODY))

@@ -11,6 +11,7 @@ from sqlalchemy.orm import undefer
 
 from audit_service.db.base import Ensured
 from audit_service.db.handles import Acting, Database, ReadSession, WriteSession, act, whom
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import MembershipRow, OrganisationRow, UserRow
 from audit_service.domain.lifecycle import EventKind
 from audit_service.domain.roles import ROLES, Permission, Role
@@ -26,8 +27,9 @@ class SignedIn(NamedTuple):
     member: MembershipRow
 
 
-def members() -> Select[MembershipRow]:
-    return select(MembershipRow)
+def members(*, role: Role | None = None, active: bool | None = None) -> Select[MembershipRow]:
+    wanted = {MembershipRow.role: role, MembershipRow.active: active}
+    return narrowed(select(MembershipRow).join(MembershipRow.user), wanted)
 
 
 def rename(session: WriteSession, organisation: OrganisationRow, name: str, *, by: str) -> None:

@@ -1,13 +1,16 @@
 """/v1/metrics."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from sqlalchemy import select
 
 from audit_service.border.idempotency import Idempotent
-from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.paging import Page, Paging, paged, sortable
 from audit_service.border.routes import Guarded
-from audit_service.border.schemas import Body, Uuid
+from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import MetricRow
 from audit_service.domain.readings import MetricDefinition
 from audit_service.metrics import service
@@ -24,9 +27,14 @@ def register_metric(body: Body[MetricDefinition], session: Writing, once: Idempo
 
 
 @router.get("")
-def list_metrics(session: Reading, paging: ById) -> Page[MetricVersion]:
+def list_metrics(
+    session: Reading,
+    paging: Annotated[Paging, sortable(name=MetricRow.name)],
+    name: Annotated[Name | None, Query(description="Only the versions of the metric of this name.")] = None,
+) -> Page[MetricVersion]:
     """The metrics with the built-in ones, newest first."""
-    return newest_first(session, select(MetricRow), paging, key=MetricRow.id).page(MetricVersion)
+    query = narrowed(select(MetricRow), {MetricRow.name: name})
+    return paged(session, query, paging, key=MetricRow.id).page(MetricVersion)
 
 
 @router.get("/{metric_id}", responses=responses(404))

@@ -3,15 +3,16 @@
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 
 from audit_service.border.handle import AppSettings, Handle
 from audit_service.border.idempotency import Idempotent
-from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.paging import Page, Paging, paged, sortable
 from audit_service.border.routes import Guarded, Open
-from audit_service.border.schemas import Body
+from audit_service.border.schemas import Body, Name
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.tables import ImportRow
+from audit_service.domain.lifecycle import ImportState
 from audit_service.errors import Unauthenticated
 from audit_service.modelimports import service
 from audit_service.modelimports.schemas import Import, ImportCreate, Received
@@ -33,9 +34,14 @@ def import_model_version(body: Body[ImportCreate], session: Writing, actor: Acto
 
 
 @router.get("/model-imports")
-def list_model_imports(session: Reading, paging: ById) -> Page[Import]:
+def list_model_imports(
+    session: Reading,
+    paging: Annotated[Paging, sortable(name=ImportRow.name, state=ImportRow.state)],
+    name: Annotated[Name | None, Query(description="Only versions of the model of this name.")] = None,
+    state: Annotated[ImportState | None, Query(description="Only those in this state.")] = None,
+) -> Page[Import]:
     """What was asked for, newest first."""
-    return newest_first(session, service.imports(), paging, key=ImportRow.id).page(Import)
+    return paged(session, service.imports(name=name, state=state), paging, key=ImportRow.id).page(Import)
 
 
 async def _signed(

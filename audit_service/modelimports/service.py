@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from audit_service import dispatch
 from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession, WriteSession, whom
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import ImportRow, ModelRow, ModelVersionRow
 from audit_service.domain.lifecycle import EventKind, ImportState
 from audit_service.domain.notifications import Topic
@@ -93,8 +94,8 @@ def ask_again(session: WriteSession, now: datetime) -> None:
         dispatch.enqueue(session, dispatch.Task.IMPORT, row.id)
 
 
-def imports() -> Select[ImportRow]:
-    return select(ImportRow)
+def imports(*, name: str | None = None, state: ImportState | None = None) -> Select[ImportRow]:
+    return narrowed(select(ImportRow), {ImportRow.name: name, ImportRow.state: state})
 
 
 def save(session: WriteSession, import_id: str, folder: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from audit_service.border.idempotency import Idempotent
-from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.paging import Page, Paging, paged, sortable
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
@@ -31,9 +31,11 @@ def add_notification_target(body: Body[TargetCreate], session: Writing, actor: A
 
 
 @router.get("/notification-targets")
-def list_notification_targets(session: Reading, paging: ById) -> Page[Target]:
+def list_notification_targets(
+    session: Reading, paging: Annotated[Paging, sortable(kind=TargetRow.kind)]
+) -> Page[Target]:
     """Who is told, newest first."""
-    return newest_first(session, service.targets(), paging, key=TargetRow.id).page(Target)
+    return paged(session, service.targets(), paging, key=TargetRow.id).page(Target)
 
 
 @router.post("/notification-targets/{target_id}/remove", responses=responses(404))
@@ -56,11 +58,11 @@ def try_notification_target(target_id: Uuid, session: Writing, actor: Actor, onc
 @router.get("/notifications")
 def list_notifications(
     session: Reading,
-    paging: ById,
+    paging: Annotated[Paging, sortable(topic=MessageRow.topic, state=MessageRow.state)],
     state: Annotated[MessageState | None, Query(description="Only these; `dead` lists what was given up.")] = None,
 ) -> Page[Message]:
     """What was told or is to be told, newest first."""
-    return newest_first(session, service.messages(state=state), paging, key=MessageRow.id).page(Message)
+    return paged(session, service.messages(state=state), paging, key=MessageRow.id).page(Message)
 
 
 @router.post("/notifications/{message_id}/resend", responses=responses(404, 409))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from audit_service.border.files import SentFile
 from audit_service.border.idempotency import Idempotent, IdempotentFile
-from audit_service.border.paging import ById, ByNumber, Page, in_order, newest_first
+from audit_service.border.paging import ByNumber, Page, Paging, paged, sortable
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
@@ -58,9 +58,15 @@ def upload_pair_set(
 
 
 @router.get("/pair-sets")
-def list_pair_sets(session: Reading, paging: ById) -> Page[PairSet]:
+def list_pair_sets(
+    session: Reading,
+    paging: Annotated[Paging, sortable(name=PairSetRow.name, count=PairSetRow.count)],
+    name: Annotated[Name | None, Query(description="Only those of this name.")] = None,
+    behavior_version_id: Annotated[Uuid | None, Query(description="Only those generated from this behavior.")] = None,
+) -> Page[PairSet]:
     """The pair sets, newest first."""
-    return newest_first(session, repository.pair_sets(), paging, key=PairSetRow.id).page(PairSet)
+    query = repository.pair_sets(name=name, behavior_version_id=behavior_version_id)
+    return paged(session, query, paging, key=PairSetRow.id).page(PairSet)
 
 
 @router.get("/pair-sets/{pair_set_id}", responses=responses(404))
@@ -73,7 +79,7 @@ def get_pair_set(pair_set_id: Uuid, session: Reading) -> PairSet:
 def list_pairs(pair_set_id: Uuid, session: Reading, paging: ByNumber) -> Page[Pair]:
     """The pairs of a set in their order."""
     row = service.pair_set(session, pair_set_id)
-    found = in_order(session, repository.pairs_of(row.id), paging, key=PairRow.ordinal)
+    found = paged(session, repository.pairs_of(row.id), paging, key=PairRow.ordinal)
     return Page(items=[pair.content for pair in found.rows], next=found.next)
 
 

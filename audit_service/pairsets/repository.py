@@ -9,6 +9,7 @@ from sqlalchemy import Select, select, text
 from sqlalchemy.exc import DBAPIError
 
 from audit_service.db.handles import ReadSession, WriteSession
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import PairRow, PairSetRow, PreviewRow
 from audit_service.domain.manifest import canonical_json
 from audit_service.domain.pairs import Pair, PairSet, SetDigest
@@ -30,8 +31,9 @@ class Staged(NamedTuple):
     provenance: Provenance | None
 
 
-def pair_sets() -> Select[PairSetRow]:
-    return select(PairSetRow)
+def pair_sets(*, name: str | None = None, behavior_version_id: str | None = None) -> Select[PairSetRow]:
+    wanted = {PairSetRow.name: name, PairSetRow.behavior_version_id: behavior_version_id}
+    return narrowed(select(PairSetRow), wanted)
 
 
 def pairs_of(pair_set_id: str) -> Select[PairRow]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from audit_service.border.handle import AppSettings
 from audit_service.border.idempotency import Idempotent
-from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.paging import Page, Paging, paged, sortable
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Reading, Writing
@@ -20,9 +20,13 @@ router = APIRouter(tags=["models"], route_class=Guarded)
 
 
 @router.get("/models")
-def list_models(session: Reading, paging: ById) -> Page[Model]:
+def list_models(
+    session: Reading,
+    paging: Annotated[Paging, sortable(name=ModelRow.name)],
+    name: Annotated[Name | None, Query(description="Only the model of this name.")] = None,
+) -> Page[Model]:
     """The models, newest first."""
-    return newest_first(session, repository.models(), paging, key=ModelRow.id).page(Model)
+    return paged(session, repository.models(name=name), paging, key=ModelRow.id).page(Model)
 
 
 @router.post("/model-versions", status_code=201, responses=responses(*WITH_BODY, 409, existing=ModelVersion))
@@ -41,12 +45,12 @@ def register_model_version(
 @router.get("/model-versions")
 def list_model_versions(
     session: Reading,
-    paging: ById,
+    paging: Annotated[Paging, sortable(model=ModelRow.name, version=ModelVersionRow.version)],
     model: Annotated[Name | None, Query(description="Only the versions of the model of this name.")] = None,
 ) -> Page[ModelVersion]:
     """The model versions, newest first."""
     query = repository.versions(name=model)
-    return newest_first(session, query, paging, key=ModelVersionRow.id).page(ModelVersion)
+    return paged(session, query, paging, key=ModelVersionRow.id).page(ModelVersion)
 
 
 @router.get("/model-versions/{version_id}", responses=responses(404))

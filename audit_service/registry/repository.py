@@ -4,16 +4,16 @@ from sqlalchemy import Select, select
 from sqlalchemy.dialects.postgresql import insert
 
 from audit_service.db.handles import ReadSession, WriteSession
+from audit_service.db.queries import narrowed
 from audit_service.db.tables import ModelRow, ModelVersionRow
 
 
-def models() -> Select[ModelRow]:
-    return select(ModelRow)
+def models(*, name: str | None = None) -> Select[ModelRow]:
+    return narrowed(select(ModelRow), {ModelRow.name: name})
 
 
 def versions(*, name: str | None = None) -> Select[ModelVersionRow]:
-    query = select(ModelVersionRow)
-    return query if name is None else query.join(ModelRow).where(ModelRow.name == name)
+    return narrowed(select(ModelVersionRow).join(ModelVersionRow.model), {ModelRow.name: name})
 
 
 def version_labelled(session: ReadSession, *, model_id: str, version: str) -> ModelVersionRow | None:

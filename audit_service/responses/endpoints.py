@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from audit_service.border.idempotency import Idempotent
-from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.paging import ById, Page, paged
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Reading, Writing
@@ -28,4 +28,4 @@ def respond_to_finding(
 def list_responses(run_id: Uuid, session: Reading, paging: ById) -> Page[ResponseRecord]:
     """What management answered to the run's findings, newest first."""
     query = service.responses(session, run_id)
-    return newest_first(session, query, paging, key=ResponseRow.id).page(ResponseRecord)
+    return paged(session, query, paging, key=ResponseRow.id).page(ResponseRecord)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from audit_service.border.idempotency import Idempotent
-from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.paging import ById, Page, paged
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
@@ -26,7 +26,7 @@ def list_accepted_runs(
 ) -> Page[AcceptedRun]:
     """Runs whose verdict was accepted, the one submitted last first. Schedules repeat the one accepted last."""
     query = repository.acceptances(model=model, behavior=behavior)
-    return newest_first(session, query, paging, key=ApprovalRow.id).page(AcceptedRun)
+    return paged(session, query, paging, key=ApprovalRow.id).page(AcceptedRun)
 
 
 @router.post("/revalidations", status_code=201, responses=responses(*WITH_BODY, 404, 409))
@@ -48,7 +48,7 @@ def list_revalidations(
 ) -> Page[Revalidation]:
     """Repetitions of earlier runs, newest first."""
     query = repository.revalidations(earlier_run_id=earlier_run_id)
-    return newest_first(session, query, paging, key=RevalidationRow.id).page(Revalidation)
+    return paged(session, query, paging, key=RevalidationRow.id).page(Revalidation)
 
 
 @router.get("/runs/{run_id}/revalidation", responses=responses(404))

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime
 
 from audit_service.border.idempotency import Idempotent
-from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.paging import Page, Paging, paged, sortable
 from audit_service.border.preconditions import IfMatch, check, tagged
 from audit_service.border.routes import Guarded
 from audit_service.border.schemas import Body, Name, Uuid
 from audit_service.border.transactions import Actor, Reading, Writing
 from audit_service.db.base import Ensured
 from audit_service.db.handles import ReadSession
-from audit_service.db.tables import OccurrenceRow, ScheduleRow
+from audit_service.db.tables import BehaviorRow, ModelRow, OccurrenceRow, ScheduleRow
 from audit_service.problems import CHANGES, WITH_BODY, responses
 from audit_service.schedules import repository, service
 from audit_service.schedules.schemas import Entry, Occurrence, Schedule, ScheduleChange, ScheduleCreate
@@ -47,7 +47,7 @@ def make_schedule(body: Body[ScheduleCreate], session: Writing, actor: Actor, on
 @router.get("/schedules")
 def list_schedules(  # noqa: PLR0917 - FastAPI names them
     session: Reading,
-    paging: ById,
+    paging: Annotated[Paging, sortable(name=ScheduleRow.name, model=ModelRow.name, behavior=BehaviorRow.name)],
     name: Annotated[Name | None, Query(description="Only those of this name.")] = None,
     model: Annotated[Name | None, Query(description="Only of the model of this name.")] = None,
     behavior: Annotated[Name | None, Query(description="Only of the behavior of this name.")] = None,
@@ -55,7 +55,7 @@ def list_schedules(  # noqa: PLR0917 - FastAPI names them
 ) -> Page[Schedule]:
     """The schedules with what is due next and since when they are overdue, newest first."""
     query = repository.schedules(name=name, model=model, behavior=behavior, retired=retired)
-    found = newest_first(session, query, paging, key=ScheduleRow.id)
+    found = paged(session, query, paging, key=ScheduleRow.id)
     return Page(items=service.shown(session, found.rows, now=datetime.now(UTC)), next=found.next)
 
 
@@ -110,10 +110,14 @@ def resume_schedule(schedule_id: Uuid, session: Writing, actor: Actor) -> Schedu
 
 
 @router.get("/schedules/{schedule_id}/occurrences", responses=responses(404))
-def list_occurrences(schedule_id: Uuid, session: Reading, paging: ById) -> Page[Occurrence]:
+def list_occurrences(
+    schedule_id: Uuid,
+    session: Reading,
+    paging: Annotated[Paging, sortable(due=OccurrenceRow.due_at, state=OccurrenceRow.state)],
+) -> Page[Occurrence]:
     """The times that came and the new versions, newest first."""
     query = repository.occurrences(service.schedule(session, schedule_id).id)
-    return newest_first(session, query, paging, key=OccurrenceRow.id).page(Occurrence)
+    return paged(session, query, paging, key=OccurrenceRow.id).page(Occurrence)
 
 
 @router.post("/occurrences/{occurrence_id}/retry", responses=responses(404, 409))

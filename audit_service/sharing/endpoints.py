@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from audit_service.border.handle import Address, AppLimiter, AppSettings, Handle
-from audit_service.border.paging import ById, Page, newest_first
+from audit_service.border.paging import Page, Paging, paged, sortable
 from audit_service.border.routes import Guarded, Open
 from audit_service.border.schemas import Body, Uuid
 from audit_service.border.transactions import Reading, Writing
@@ -41,11 +41,11 @@ def share_run(run_id: Uuid, body: Body[ShareCreate], caller: Caller, session: Wr
 @router.get("/shares")
 def list_shares(
     session: Reading,
-    paging: ById,
+    paging: Annotated[Paging, sortable(expires=ShareRow.expires_at, opened=ShareRow.opened)],
     run_id: Annotated[Uuid | None, Query(description="Only links to this run.")] = None,
 ) -> Page[Share]:
     """The links, newest first, with how often each was used."""
-    return newest_first(session, service.shares(run_id=run_id), paging, key=ShareRow.id).page(Share)
+    return paged(session, service.shares(run_id=run_id), paging, key=ShareRow.id).page(Share)
 
 
 @router.delete("/shares/{share_id}", responses=responses(404))

@@ -68,6 +68,7 @@ def api() -> Iterator[Api]:
         port = free_port()
         command = [sys.executable, "-m", "uvicorn", "--factory", "audit_service.app:create_app", "--port", str(port)]
         surroundings = {"AUDIT_DATABASE_URL": endpoints.database_url, "AUDIT_BROKER_URL": endpoints.broker_url}
+        surroundings["AUDIT_MODEL_ROOTS"] = '["/"]'
         with subprocess.Popen([*command, "--log-level", "warning"], env=os.environ | surroundings) as process:
             try:
                 yield Api(process, f"http://127.0.0.1:{port}", made.text)

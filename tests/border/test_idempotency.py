@@ -1,9 +1,11 @@
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
 from audit_service import dispatch
+from audit_service.border.idempotency import KEPT, forget
 from audit_service.db.handles import Database
 from audit_service.db.tables import IdempotencyRow, RunRow
 from tests.identity.made import issue
@@ -26,6 +28,18 @@ def test_a_request_sent_twice_is_done_once_and_answered_twice(
     assert first.json() == second.json()
     assert count(database, RunRow) == 1
     assert dispatch.waiting(dispatch.CPU) == 1
+
+
+def test_a_key_is_forgotten_after_its_time_and_not_before(
+    api: TestClient, audit: Audit, database: Database, operator: Database
+) -> None:
+    body = {"plan_id": audit.plan()["id"]}
+    first = api.post("/v1/runs", json=body, headers=KEY).json()["id"]
+    for later, runs in ((timedelta(0), {first}), (KEPT, None)):
+        with operator.writing() as session:
+            forget(session, datetime.now(UTC) + later)
+        again = api.post("/v1/runs", json=body, headers=KEY).json()["id"]
+        assert (again in runs) if runs else again != first
 
 
 def test_without_a_key_each_request_makes_a_run(api: TestClient, audit: Audit, database: Database) -> None:

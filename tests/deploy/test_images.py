@@ -71,7 +71,7 @@ def test_the_api_needs_nothing_but_its_own_dependencies() -> None:
 from audit_service import dispatch
 from audit_service.app import create_app
 from audit_service.settings import Settings
-create_app(Settings(database_url="postgresql://nobody@127.0.0.1:1/none")).openapi()
+create_app(Settings(database_url="postgresql://nobody@127.0.0.1:1/none", model_roots=("/models",))).openapi()
 dispatch.celery()
 from audit_service.cli import main
 main()

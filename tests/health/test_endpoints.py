@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -21,7 +23,7 @@ def test_a_service_with_all_its_parts_is_alive_and_ready(api: TestClient) -> Non
 def test_without_a_database_it_is_alive_and_not_ready_and_no_call_breaks(database_url: str) -> None:
     nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
     token = Bearer.issue("audit", organisation_id=FIRST_ORGANISATION, id=new_id()).text
-    with TestClient(create_app(Settings(database_url=nowhere)), headers=bearer(token)) as api:
+    with TestClient(create_app(Settings(database_url=nowhere, model_roots=(Path("/"),))), headers=bearer(token)) as api:
         assert api.get("/healthz").status_code == 200
         for path in ("/readyz", "/v1/models", "/v1/runs"):
             answer = api.get(path)

@@ -57,11 +57,6 @@ def test_pairs_are_paged_in_their_order(api: TestClient, audit: Audit) -> None:
     assert tuple(seen) == generate(loan_denial().behavior).pairs
 
 
-def test_a_cursor_beyond_all_pairs_gives_an_empty_page(api: TestClient, audit: Audit) -> None:
-    path = f"/v1/pair-sets/{audit.pair_set()['id']}/pairs"
-    assert api.get(path, params={"cursor": 2**63 - 1}).json() == {"items": [], "next": None}
-
-
 def test_a_csv_file_is_stored(api: TestClient) -> None:
     answer = upload(api, CSV)
     assert answer.status_code == 201

@@ -3,6 +3,7 @@
 import logging
 from datetime import UTC, datetime
 
+from audit_service.border import idempotency
 from audit_service.db.tables import OccurrenceRow
 from audit_service.dispatch import Task
 from audit_service.errors import AuditError, Unavailable
@@ -45,6 +46,13 @@ def revalidate(occurrence_id: str) -> None:
     except AuditError as error:
         with database.writing() as session:
             schedules.refuse(session, occurrence_id, reason=str(error))
+
+
+@task(Task.TIDY)
+def tidy() -> None:
+    """Forget the idempotency keys that are old enough."""
+    with runtime().database.writing() as session:
+        idempotency.forget(session, datetime.now(UTC))
 
 
 @task(Task.POLL)
