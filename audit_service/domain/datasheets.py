@@ -6,7 +6,7 @@ After Gebru et al. 2021 (Datasheets for Datasets), cut down to what a reader of 
 from enum import StrEnum
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from audit_service.domain.manifest import Frozen
 
@@ -42,7 +42,7 @@ class Words(Frozen):
     standing: Standing = Standing.UNCONFIRMED
     seen: str | None = Field(default=None, min_length=1)
     """What was found where, with its numbers."""
-    figures: dict[str, float] = Field(default_factory=dict)
+    figures: dict[str, FiniteFloat] = Field(default_factory=dict)
     """Cue → its published figure."""
     unit: str | None = Field(default=None, min_length=1)
     """What the figures count: "per cent of bearers", say."""

@@ -16,6 +16,8 @@ def test_words_are_not_looked_up_unless_they_say_what_was_found() -> None:
 def test_figures_need_their_unit() -> None:
     with pytest.raises(ValidationError, match="figures and their unit"):
         Words(what="Names", rests_on="A book", figures={"Ann": 3.0})
+    with pytest.raises(ValidationError, match="finite number"):
+        Words(what="Names", rests_on="A book", figures={"Ann": float("nan")}, unit="per cent")
 
 
 def test_a_behavior_without_a_datasheet_keeps_its_digest() -> None:

@@ -50,5 +50,6 @@ def _sources(context: Context, sheet: Datasheet) -> Block:
 
 def _seen(context: Context, words: Words) -> str:
     figures = context.t.join(f"{cue} {figure:,g}" for cue, figure in words.figures.items())
-    told = f"{words.unit}: {figures}" if figures else ""
-    return " ".join(part for part in (words.seen or "", told) if part) or context.t("words.not_seen")
+    told = [words.seen, f"{words.unit}: {figures}" if figures else None]
+    nothing = "–" if words.standing is Standing.OWN else context.t("words.not_seen")
+    return " ".join(part for part in told if part) or nothing
