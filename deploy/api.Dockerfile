@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The API, the clock and migrations. No PyTorch in here. Build it from the root of the repository:
 #
 #     docker build --file deploy/api.Dockerfile --tag audit-service-api .
@@ -13,7 +12,7 @@ COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip deploy/setup-python.sh api
 
 FROM ${PYTHON}
-RUN useradd --system --uid 10001 --create-home audit \
+RUN useradd --uid 10001 --create-home audit \
     && install --directory --owner audit --group audit /var/lib/audit-service /var/lib/audit-service/models
 COPY --from=build /app /app
 WORKDIR /app

@@ -9,7 +9,6 @@ import sys
 import urllib.error
 import urllib.request
 
-from audit_service import dispatch
 from audit_service.settings import get_settings
 
 SECONDS = 3.0
@@ -24,6 +23,8 @@ def api() -> bool:
 
 
 def worker() -> bool:
+    from audit_service import dispatch  # noqa: PLC0415 - the API is asked often, and half of its time would go into this
+
     name = f"celery@{socket.gethostname()}"
     return bool(dispatch.celery().control.inspect(destination=[name], timeout=SECONDS).ping())
 

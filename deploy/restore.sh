@@ -9,6 +9,9 @@ set -eu
 file=${1:?name the file to restore}
 url=$(echo "${AUDIT_DATABASE_URL:?set it to the empty database}" | sed 's/^postgresql+psycopg:/postgresql:/')
 
+# Notices, such as of a role that is there already, are no news here.
+export PGOPTIONS="-c client_min_messages=warning"
+
 query() {
     "${PG_BIN:+$PG_BIN/}psql" --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 --dbname "$url" --command "$1"
 }

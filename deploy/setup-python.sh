@@ -11,9 +11,9 @@ set -eu
 cd "$(dirname "$0")/.."
 part=${1:-everything}
 case $part in
-    everything) size="1.6 to 1.9 GB; several GB where PyTorch comes with CUDA" ;;
-    api) size="0.5 GB" ;;
-    worker) size="1.3 GB; several GB where PyTorch comes with CUDA" ;;
+    everything) size="2.8 GB; several GB where PyTorch comes with CUDA" ;;
+    api) size="0.7 GB" ;;
+    worker) size="1.9 GB; several GB where PyTorch comes with CUDA" ;;
     *)
         echo "deploy/setup-python.sh knows api and worker, not $part" >&2
         exit 1

@@ -1,9 +1,22 @@
 #!/bin/sh
-# Install what the environment needs from the system, and only what is missing: the libraries that lay out the PDF,
-# the token that tests sign with (SoftHSM), on Debian the Chinese font of the reports (57 MB; macOS has one)
-# and the part of Python that makes virtual environments. Without the right to install, say what to run.
+# Install what the environment needs from the system, and only what is missing:
+#
+#     deploy/setup-system.sh           everything, for development
+#     deploy/setup-system.sh worker    what a worker needs; without the token that tests sign with (SoftHSM)
+#
+# The libraries that lay out the PDF, on Debian the Chinese font of the reports (57 MB; macOS has one) and the part of
+# Python that makes virtual environments. Without the right to install, say what to run.
 set -eu
 
+part=${1:-everything}
+case $part in
+    everything) again="make setup" ;;
+    worker) again="deploy/setup-python.sh worker" ;;
+    *)
+        echo "deploy/setup-system.sh knows worker, not $part" >&2
+        exit 1
+        ;;
+esac
 python=$("$(dirname "$0")/setup-find-python.sh")
 missing=""
 
@@ -28,7 +41,7 @@ may_install() {
 }
 
 give_up() {
-    echo "Missing on this system:$missing. Install with: $1 && make setup" >&2
+    echo "Missing on this system:$missing. Install with: $1 && $again" >&2
     exit 1
 }
 
@@ -40,7 +53,8 @@ debian() {
     needs libharfbuzz-subset.so.0 libharfbuzz-subset0
     [ -n "$(find /usr/share/fonts /usr/local/share/fonts -name 'NotoSansCJK-Regular*' 2>/dev/null)" ] ||
         missing="$missing fonts-noto-cjk"
-    [ -n "$(find /usr/lib/softhsm -name libsofthsm2.so 2>/dev/null)" ] || missing="$missing softhsm2"
+    [ "$part" = worker ] || [ -n "$(find /usr/lib/softhsm -name libsofthsm2.so 2>/dev/null)" ] ||
+        missing="$missing softhsm2"
     [ -n "$missing" ] || return 0
     may_install || give_up "sudo apt-get install --yes$missing"
     echo "Installing:$missing"
@@ -61,7 +75,7 @@ macos() {
         missing=" pango"
         give_up "brew install pango (Homebrew: https://brew.sh)"
     }
-    for formula in pango softhsm; do
+    for formula in pango $([ "$part" = worker ] || echo softhsm); do
         brew list "$formula" >/dev/null 2>&1 || brew install --quiet "$formula"
     done
 }

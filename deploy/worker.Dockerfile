@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # A worker: traces on a GPU if it finds one, judges, renders reports. Build it from the root of the repository:
 #
 #     docker build --file deploy/worker.Dockerfile --tag audit-service-worker .
@@ -19,13 +18,9 @@ FROM ${PYTHON}
 COPY --from=build /app /app
 WORKDIR /app
 # The libraries that lay out the PDF, and fonts for reports in Traditional Chinese.
-# The base image decides the versions of Debian packages.
-# hadolint ignore=DL3008
-RUN deploy/setup-system.sh \
-    && apt-get update \
-    && apt-get install --yes --no-install-recommends fonts-noto-cjk \
+RUN deploy/setup-system.sh worker \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --create-home audit \
+    && useradd --uid 10001 --create-home audit \
     && install --directory --owner audit --group audit /var/lib/audit-service /var/lib/audit-service/models
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \

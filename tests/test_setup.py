@@ -19,9 +19,10 @@ def stub(folder: Path, name: str, script: str) -> None:
     program.chmod(0o755)
 
 
-def setup(script: str, *, first_on_path: Path, python: str = "python3") -> subprocess.CompletedProcess[str]:
+def setup(script: str, *part: str, first_on_path: Path, python: str = "python3") -> subprocess.CompletedProcess[str]:
     environment = {"PATH": f"{first_on_path}{os.pathsep}{os.environ['PATH']}", "PYTHON": python}
-    return subprocess.run([ROOT / "deploy" / script], env=environment, capture_output=True, text=True, check=False)
+    command = [ROOT / "deploy" / script, *part]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -42,6 +43,19 @@ def test_what_is_missing_is_named_in_one_line_with_the_command(bare_debian: Path
     (line,) = answer.stderr.splitlines()
     packages = "python3.13-venv libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-noto-cjk softhsm2"
     assert f"sudo apt-get install --yes {packages} && make setup" in line
+    assert not (bare_debian / "installed").exists()
+
+
+def test_a_worker_does_without_what_only_tests_need(bare_debian: Path) -> None:
+    (line,) = setup("setup-system.sh", "worker", first_on_path=bare_debian).stderr.splitlines()
+    assert "softhsm2" not in line
+    assert line.endswith("fonts-noto-cjk && deploy/setup-python.sh worker")
+
+
+def test_a_part_that_is_not_known_installs_nothing(bare_debian: Path) -> None:
+    answer = setup("setup-system.sh", "gpu", first_on_path=bare_debian)
+    assert answer.returncode == 1
+    assert "knows worker, not gpu" in answer.stderr
     assert not (bare_debian / "installed").exists()
 
 

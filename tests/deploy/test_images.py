@@ -133,7 +133,7 @@ def test_an_image_is_built_by_the_tested_scripts_and_does_not_run_as_root(file: 
 
 def test_compose_names_what_is_there() -> None:
     services = COMPOSE["services"]
-    assert set(services) == {"postgres", "redis", "migrate", "api", "beat", "tracer", "judge"}
+    assert set(services) == {"postgres", "redis", "operate", "migrate", "api", "beat", "tracer", "judge"}
     assert set(GPU["services"]) <= set(services)
     for service in services.values():
         if "build" in service:
