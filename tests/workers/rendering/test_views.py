@@ -179,7 +179,7 @@ def test_the_datasheet_tells_what_was_looked_up_from_what_was_not(evidence: Evid
     assert "per cent of the bearers who gave that group: Friedman 96.05" in shown
     assert "looked up: 3, not looked up: 0, the author's own: 1" in shown
     assert "signal less strongly than the others" in shown
-    assert "未查證" in section(entry("loan-denial-indigenous-zh").audit.behavior, "zh-Hant")
+    assert "漢人為臺灣人口最多的族群" in section(entry("loan-denial-origin-stated-zh").audit.behavior, "zh-Hant")
 
 
 def test_the_datasheet_says_how_the_pairs_came_about(evidence: Evidence) -> None:
