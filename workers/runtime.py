@@ -73,7 +73,8 @@ def require_shape(identity: ModelIdentity, subject: Subject) -> None:
     if found != told:
         raise InvalidModel(
             f"The loaded model has {found} layers, heads and heads of keys and values; its config.json says {told}.",
-            remedy="Correct config.json, and register the model as a new version.",
+            remedy="Correct config.json, and register the model as a new version; where its layers differ in their "
+            "numbers of heads, use `audit-service trace`.",
         )
 
 

@@ -21,8 +21,13 @@ class Block:
     mlp_out: nn.Module
     mlp_add: nn.Module
     _: KW_ONLY
+    heads: int
+    """None in a layer that mixes positions by a module without heads."""
+    kv_heads: int
     multiplier: float = 1.0
     """What the outputs of attention and MLP are multiplied with as they are added to the residual stream."""
+    scale: float = 1.0
+    """What the whole residual stream is multiplied with at the layer's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,6 @@ class Anatomy:
     unembedding: nn.Linear | None
     """From the normed residual stream to the logits of tokens or classes; None for encoders."""
     width: int
-    heads: int
-    kv_heads: int
     vocabulary: int
     """Number of logits: tokens, or classes."""
     context: int | None
@@ -58,28 +61,36 @@ class Anatomy:
     def layers(self) -> int:
         return len(self.blocks)
 
+    @property
+    def heads(self) -> int:
+        """The most that a layer has."""
+        return max(block.heads for block in self.blocks)
+
+    @property
+    def kv_heads(self) -> int:
+        """The most that a layer has."""
+        return max(block.kv_heads for block in self.blocks)
+
 
 def anatomy_of(model: PreTrainedModel) -> Anatomy:
     """Find the parts of a language model or classifier; InvalidModel if its family or variant is not proven."""
-    config = model.config
-    names = family_names(config.model_type)
+    config = model.config.get_text_config()
+    names = family_names(model.config)
     classifies = type(model).__name__.endswith("ForSequenceClassification")
     _refuse_variants(model, names, classifies=classifies)
     get = model.get_submodule
     head = None if names.norm is None else _head(model, classifies=classifies)
     return Anatomy(
-        family=config.model_type,
-        blocks=tuple(_block(layer, names) for layer in get(names.layers).children()),
+        family=model.config.model_type,
+        blocks=tuple(_block(layer, names, config) for layer in get(names.layers).children()),
         flow=names.flow,
         gives_pair=names.gives_pair,
         classifies=classifies,
         final_norm=None if names.norm is None else get(names.norm),
         unembedding=head,
         width=config.hidden_size,
-        heads=config.num_attention_heads,
-        kv_heads=getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
         vocabulary=int(config.num_labels or 0) if head is None else head.out_features,
-        context=None if getattr(config, "alibi", config.model_type in {"bloom", "mpt"}) else _context(config),
+        context=None if getattr(config, "alibi", config.model_type in {"bloom", "mpt"}) else _context(model),
         logit_softcap=None if classifies else getattr(config, "final_logit_softcapping", None),
         logit_scale=1.0 if classifies else _logit_scale(config),
         parallel=names.parallel or _is_parallel(config),
@@ -97,11 +108,12 @@ def _head(model: PreTrainedModel, *, classifies: bool) -> nn.Linear:
     return head
 
 
-def _context(config: PreTrainedConfig) -> int | None:
-    longest: int | None = getattr(config, "max_position_embeddings", None)
-    if longest is not None and config.model_type in {"camembert", "roberta", "xlm-roberta"}:
-        return longest - int(config.pad_token_id or 0) - 1  # its positions are counted from behind the padding token's
-    return longest
+def _context(model: PreTrainedModel) -> int | None:
+    longest: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    tables = (part for name, part in model.named_modules() if name.endswith("embeddings.position_embeddings"))
+    padding = getattr(next(tables, None), "padding_idx", None)
+    # RoBERTa and its kin count positions from behind the padding token's.
+    return longest if longest is None or padding is None else longest - padding - 1
 
 
 def _logit_scale(config: PreTrainedConfig) -> float:
@@ -116,21 +128,43 @@ def _is_parallel(config: PreTrainedConfig) -> bool:
     return bool(falcon or getattr(config, "use_parallel_residual", False))
 
 
-def _block(layer: nn.Module, names: Names) -> Block:
+def _block(layer: nn.Module, names: Names, config: PreTrainedConfig) -> Block:
+    mixer = next((name for name in names.mixers if getattr(layer, name, None) is not None), None)
+    if mixer is not None:
+        names = names._replace(attention=mixer, out_proj=f"{mixer}.out_proj", attn_add=f"{mixer}.out_proj")
     parts = (names.attention, names.out_proj, names.attn_add, names.mlp_in, names.mlp_out, names.mlp_add)
     multiplier = getattr(layer, "residual_multiplier", getattr(layer, "residual_scale", 1.0))
-    return Block(layer, *(layer.get_submodule(part) for part in parts), multiplier=float(multiplier))
+    found = [layer.get_submodule(part) for part in parts]
+    heads, kv_heads = (0, 0) if mixer else _heads(found[0], config)
+    return Block(layer, *found, heads=heads, kv_heads=kv_heads, multiplier=float(multiplier), scale=_scale(layer))
+
+
+def _heads(attention: nn.Module, config: PreTrainedConfig) -> tuple[int, int]:
+    """Heads of queries, and of keys and values: a layer may have its own numbers of them."""
+    heads = int(getattr(attention, "num_heads", config.num_attention_heads))
+    if (groups := getattr(attention, "num_key_value_groups", None)) is not None:
+        return heads, heads // int(groups)
+    return heads, getattr(config, "num_key_value_heads", None) or heads
+
+
+def _scale(layer: nn.Module) -> float:
+    """Gemma 4 multiplies the whole stream at each layer's end; shapes alone tell no number."""
+    scalar = getattr(layer, "layer_scalar", None)
+    return 1.0 if scalar is None or scalar.is_meta else float(scalar)
 
 
 def _refuse_variants(model: PreTrainedModel, names: Names, *, classifies: bool) -> None:
     """Refuse configurations of a proven family that compute something else than the proven ones."""
-    config = model.config
+    config = model.config.get_text_config()
     variants = {
         "do_layer_norm_before=False": getattr(config, "do_layer_norm_before", True) is False,
         "word_embed_proj_dim": getattr(config, "word_embed_proj_dim", config.hidden_size) != config.hidden_size,
         "add_cross_attention": bool(getattr(config, "add_cross_attention", False)),
         "reorder_and_upcast_attn": bool(getattr(config, "reorder_and_upcast_attn", False)),
-        "use_bidirectional_attention": bool(getattr(config, "use_bidirectional_attention", False)),
+        "use_bidirectional_attention": getattr(config, "use_bidirectional_attention", False) in {True, "all"},
+        "num_kv_shared_layers": getattr(config, "num_kv_shared_layers", 0) > 0,
+        "num_local_experts": config.model_type == "granitemoehybrid" and config.num_local_experts > 0,
+        "hidden_size_per_layer_input": getattr(config, "hidden_size_per_layer_input", 0) > 0,
         "conv_kernel_size": getattr(config, "conv_kernel_size", 0) > 0 and config.model_type == "deberta-v2",
         "is_decoder": not names.flow.causal and bool(getattr(config, "is_decoder", False)),
         "apply_residual_connection_post_layernorm": bool(

@@ -101,7 +101,7 @@ def _estimates(
 
 def _estimate(subject: Subject, slopes: Gradients, exchange: Exchange, recipient: Recording, donor: Recording) -> float:
     if exchange.kind in INSIDE:
-        by_head = _by_head(slopes[Stage.Z, exchange.layer], subject).float()
+        by_head = _by_head(slopes[Stage.Z, exchange.layer], subject, exchange.layer).float()
         changes = _changes_of_z(subject, exchange, recipient, donor)
         return float(sum((change.float() * by_head[rows, head]).sum() for head, rows, change in changes))
     stage, layer = stage_of(exchange), layer_of(exchange)
@@ -109,12 +109,14 @@ def _estimate(subject: Subject, slopes: Gradients, exchange: Exchange, recipient
     change = (kept_of(donor, stage)[layer][by] - kept_of(recipient, stage)[layer][to]).float()
     products = change * slopes[stage, layer][to].float()
     if exchange.head is not None:
-        products = _by_head(products, subject)[:, exchange.head]
+        products = _by_head(products, subject, layer)[:, exchange.head]
     return float(products.sum())
 
 
-def _by_head(rows: Float[Tensor, "row heads_width"], subject: Subject) -> Float[Tensor, "row head value_width"]:
-    return rows.view(len(rows), subject.anatomy.heads, -1)
+def _by_head(
+    rows: Float[Tensor, "row heads_width"], subject: Subject, layer: int
+) -> Float[Tensor, "row head value_width"]:
+    return rows.view(len(rows), subject.anatomy.blocks[layer].heads, -1)
 
 
 def _grad_drop(
@@ -159,7 +161,7 @@ def _changes_of_z(
     layer, number = exchange.layer, exchange.head
     assert number is not None  # noqa: S101 - checked
     mine, others, mask = recipient.heads[layer], donor.heads[layer], recipient.entry.calls[layer].mask
-    own = _by_head(recipient.z[layer], subject)
+    own = _by_head(recipient.z[layer], subject, layer)
     to, by = (torch.tensor(side, device=own.device) for side in (exchange.recipient, exchange.donor))
     repeat = mine.query.shape[0] // mine.key.shape[0]
     if exchange.kind in {SiteKind.K, SiteKind.V}:

@@ -89,13 +89,15 @@ def embedding_sd(subject: Subject) -> float:
 def _vocabulary(subject: Subject) -> Float[Tensor, "token width"]:
     """The token embeddings as they enter the residual stream.
 
-    All of them, without what positions add, where the model only multiplies them; where it norms them as well, those of
-    some tokens, each a text of its own.
+    All of them, without what positions add, where the model only multiplies them; where it norms or projects them as
+    well, those of some tokens, each a text of its own.
     """
     with align_module_device(subject.embeddings):
         weight = subject.embeddings.weight.to(subject.device).float()
     some = torch.linspace(0, len(weight) - 1, min(len(weight), SAMPLED)).long()
     entered, own = embed(subject, some.tolist()).float(), weight[some.to(weight.device)]
+    if entered.shape != own.shape:
+        return entered
     moved, along = entered - entered[0], own - own[0]
     factor = (moved * along).sum() / (along * along).sum()
     return factor * weight if (moved - factor * along).norm() <= LIKENESS * moved.norm() else entered

@@ -172,14 +172,17 @@ def _layer_call(arguments: dict[str, Any], length: int) -> LayerCall:
     constant = {
         name: value for name, value in arguments.items() if name != "attention_mask" and name not in by_position
     }
-    if unknown := [
-        name for name, value in constant.items() if not isinstance(value, (bool, int, float, str, type(None)))
-    ]:
+    if unknown := [name for name, value in constant.items() if not _is_constant(value)]:
         raise InvalidModel(
             f"the model's layers receive {', '.join(unknown)}, which the engine cannot divide among positions",
             remedy="use a model of a supported family",
         )
     return LayerCall(mask=mask, by_position=by_position, constant=constant)
+
+
+def _is_constant(value: Any) -> bool:  # noqa: ANN401 - whatever the family passes
+    """Whether it says the same to all rows; a container that is empty says nothing."""
+    return isinstance(value, (bool, int, float, str, type(None))) or (isinstance(value, Mapping) and not value)
 
 
 def _is_by_position(value: Any, length: int) -> bool:  # noqa: ANN401 - whatever the family passes

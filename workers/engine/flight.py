@@ -380,7 +380,7 @@ class Flight:
             yield
 
     def _by_head(self, rows: Float[Tensor, "row heads_width"]) -> Float[Tensor, "row head width"]:
-        return rows.view(len(rows), self._subject.anatomy.heads, -1)
+        return rows.view(len(rows), self._subject.anatomy.blocks[self._layer].heads, -1)
 
     def _apply_between(self, added: Float[Tensor, "row width"]) -> None:
         """Edit the stream between attention and MLP through what attention adds to it."""

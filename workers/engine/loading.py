@@ -10,6 +10,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
@@ -19,12 +20,13 @@ from transformers import (
 
 from audit_service.errors import InvalidModel
 from workers.engine.anatomy import anatomy_of
-from workers.engine.families import family_names
+from workers.engine.families import TOWERS, family_names, require_family
 from workers.engine.quantization import require_exact
 from workers.engine.selfcheck import prove
 from workers.engine.subject import DTYPES, Subject
 
 CLASSIFIER = "ForSequenceClassification"
+WITH_IMAGES = "ForConditionalGeneration"
 SPREAD = "spread"
 
 
@@ -84,7 +86,9 @@ def load_subject(path: str | Path, *, dtype: str = "float32", device: str = "aut
 
 
 def _kind(architecture: str) -> Any:  # noqa: ANN401 - transformers does not type its factories
-    return AutoModelForSequenceClassification if architecture.endswith(CLASSIFIER) else AutoModelForCausalLM
+    if architecture.endswith(CLASSIFIER):
+        return AutoModelForSequenceClassification
+    return AutoModelForImageTextToText if architecture.endswith(WITH_IMAGES) else AutoModelForCausalLM
 
 
 def _complete_model(folder: Path, architecture: str, dtype: torch.dtype, device_map: object) -> PreTrainedModel:
@@ -153,9 +157,10 @@ def _checked_config(folder: Path) -> tuple[PreTrainedConfig, str]:
             f"{folder.name} holds {found}; weights are read from safetensors alone",
             remedy="convert it with save_pretrained, which writes safetensors, and register that folder",
         )
-    names = family_names(raw.get("model_type", "none"))
+    require_family(raw.get("model_type", "none"))
+    config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     architecture = (raw.get("architectures") or ["none"])[0]
-    heads = ("ForCausalLM", "LMHeadModel", CLASSIFIER) if names.flow.causal else (CLASSIFIER,)
+    heads = _heads_of(config)
     if not architecture.endswith(heads):
         raise InvalidModel(
             f"{architecture} is neither a causal language model nor a sequence classifier",
@@ -163,8 +168,14 @@ def _checked_config(folder: Path) -> tuple[PreTrainedConfig, str]:
         )
     if packed := raw.get("quantization_config"):
         require_exact(folder.name, packed, None)
-    config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return config, architecture
+
+
+def _heads_of(config: PreTrainedConfig) -> tuple[str, ...]:
+    """How the classes that are taken end, in a model of this family."""
+    if not family_names(config).flow.causal:
+        return (CLASSIFIER,)
+    return (WITH_IMAGES, CLASSIFIER) if config.model_type in TOWERS else ("ForCausalLM", "LMHeadModel", CLASSIFIER)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from workers.engine.anatomy import Block
 
 _READERS = (
     "mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "mlp.fc2", "fc2", "mlp.Wo", "mlp.fc_out", "ffn.down_proj",
-    "ffn.lin2", "ffn.2", "output.dense",
+    "ffn.lin2", "ffn.2", "output.dense", "feed_forward.down_proj", "feed_forward.w2", "shared_mlp.output_linear",
 )  # fmt: skip
 """Modules whose input is the hidden activation, by family; mixtures of experts have none that all tokens share."""
 

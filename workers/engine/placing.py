@@ -192,10 +192,13 @@ def check(anatomy: Anatomy, exchange: Exchange) -> None:
             f"{name}: {anatomy.family} models attend by their own means, which show no {exchange.kind}",
             remedy="use z, attn_out, mlp_out or the residual stream",
         )
-    count = heads_of(anatomy, exchange.kind)
+    count = heads_of(anatomy, exchange.kind, exchange.layer)
     if exchange.head is not None and not 0 <= exchange.head < count:
         raise InvalidTrace(
-            f"{name}: the model has {count} such heads, not a head {exchange.head}", remedy="use heads that exist"
+            f"{name}: the layer has {count} such heads, not a head {exchange.head}",
+            remedy="use heads that exist"
+            if count
+            else "leave z out, and use attn_out: this layer mixes positions without heads",
         )
     if exchange.kind is SiteKind.NEURONS:
         require_neurons(anatomy.blocks[exchange.layer], exchange.layer)
@@ -227,9 +230,10 @@ def _try_change(anatomy: Anatomy, exchange: Exchange, donor: Recording) -> None:
     Change(exchange.part, exchange.value)(row, row)
 
 
-def heads_of(anatomy: Anatomy, kind: SiteKind) -> int:
-    """How many heads a kind has: grouped queries share keys and values."""
-    return anatomy.kv_heads if kind in KV_KINDS else anatomy.heads
+def heads_of(anatomy: Anatomy, kind: SiteKind, layer: int | None = None) -> int:
+    """How many heads a kind has in a layer, without one the most of any: grouped queries share keys and values."""
+    where = anatomy if layer is None else anatomy.blocks[layer]
+    return where.kv_heads if kind in KV_KINDS else where.heads
 
 
 def layer_of(exchange: Exchange) -> int:
@@ -298,7 +302,7 @@ def _values(anatomy: Anatomy, exchange: Exchange, by: list[int], donor: Recordin
     if stage is Stage.PATTERN:
         return pattern_rows(donor, layer, head, torch.tensor(by, device=donor.entry.hidden.device))
     if stage is Stage.Z:
-        return donor.z[layer][by].view(len(by), anatomy.heads, -1)[:, head]
+        return donor.z[layer][by].view(len(by), anatomy.blocks[layer].heads, -1)[:, head]
     heads = donor.heads[layer]
     return {Stage.Q: heads.query, Stage.K: heads.key, Stage.V: heads.value}[stage][head, by]
 

@@ -43,10 +43,11 @@ def decision_logits(
     if anatomy.flow.causal:
         return logits(subject, hidden[:, 0], tokens=tokens)
     passed = (hidden, None) if anatomy.gives_pair else hidden
+    none = hidden.new_zeros(*hidden.shape[:2], subject.embeddings.embedding_dim)
     with ExitStack() as stack:
         for block in anatomy.blocks:
             stack.enter_context(instead(block.layer, lambda *_, **__: passed))
-        found: Tensor = subject.model(inputs_embeds=hidden).logits.float()
+        found: Tensor = subject.model(inputs_embeds=none).logits.float()
     return found if tokens is None else found[:, list(tokens)]
 
 

@@ -50,7 +50,7 @@ def prove(subject: Subject) -> None:
     """
     rng = random.Random(0)  # noqa: S311 - any tokens will do, the same each time
     size = subject.embeddings.num_embeddings
-    special = {*subject.tokenizer.all_special_ids, subject.model.config.pad_token_id}
+    special = {*subject.tokenizer.all_special_ids, subject.model.config.get_text_config().pad_token_id}
     tokens = rng.sample([token for token in range(size) if token not in special], k=PROVED + 1)
     sides = (tuple(tokens[:PROVED]), (*tokens[:2], tokens[PROVED], *tokens[3:PROVED]))
     labels = LabelTokens.single(favorable=(0,), unfavorable=(1,))
@@ -68,7 +68,8 @@ def _require_sums(subject: Subject, recording: Recording) -> None:
     for layer, block in enumerate(subject.anatomy.blocks):
         added = block.multiplier * (recording.attn_out[layer].float() + recording.mlp_out[layer].float())
         before, behind = (recording.resid[number].to(added).float() for number in (layer, layer + 1))
-        apart = (behind - before - added).abs().max() / max(before.abs().max(), behind.abs().max(), added.abs().max())
+        beside = behind - block.scale * (before + added)
+        apart = beside.abs().max() / max(before.abs().max(), behind.abs().max(), added.abs().max())
         if not apart <= ROUNDINGS * torch.finfo(subject.dtype).eps:
             raise InvalidModel(
                 f"layer {layer} of this {subject.anatomy.family} model adds something else to the residual stream "

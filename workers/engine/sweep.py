@@ -73,13 +73,15 @@ def map_of(subject: Subject, kind: SiteKind, asked: Asked, *, segments: Sequence
     """All layers (windows of layers) of a kind against its positions, or its heads.
 
     ``segments`` are the columns, each token if there are none; heads are exchanged at each of them, at all
-    positions if there are none. Raises InvalidTrace for prompts without counterparts and windows without layers.
+    positions if there are none, in the layers that have any. Raises InvalidTrace for prompts without counterparts and
+    windows without layers.
     """
     layers = subject.anatomy.layers
     if not 1 <= window <= layers:
         raise InvalidTrace(f"a window of {window} layers does not fit {layers}", remedy=f"use 1 to {layers}")
     columns = dict(_columns(subject, kind, asked, segments))
-    starts = range(layers - window + 1)
+    apart = {at for at in range(layers) if kind in HEAD_KINDS and not heads_of(subject.anatomy, kind, at)}
+    starts = [start for start in range(layers - window + 1) if not apart.intersection(range(start, start + window))]
     sets = tuple(
         tuple(asked.exchange(Site(kind, layer, head, segment)) for layer in range(start, start + window))
         for start in starts

@@ -322,6 +322,11 @@ def _require_parts_that_add_up(subject: Subject) -> None:
             f"weights in {subject.packing} cannot be taken apart head by head",
             remedy="use the model's weights in a floating-point format, or patch sites",
         )
+    if len({(block.heads, block.kv_heads) for block in subject.anatomy.blocks}) > 1:
+        raise InvalidTrace(
+            f"the layers of this {subject.anatomy.family} model have different numbers of heads",
+            remedy="patch sites or paths instead of edges",
+        )
     if subject.anatomy.gated or any(block.attn_add is not block.out_proj for block in subject.anatomy.blocks):
         raise InvalidTrace(
             f"a {subject.anatomy.family} model gates its heads or norms them together, so no edge carries one alone",

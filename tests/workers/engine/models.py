@@ -1,11 +1,15 @@
 """Tiny random models of the supported families, and a tokenizer of the tests' own."""
 
+from typing import Any
+
 import torch
 from tokenizers import Tokenizer, models
 from transformers import (
     CONFIG_MAPPING,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoModelForSequenceClassification,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
 )
 
@@ -98,7 +102,7 @@ MORE: dict[str, tuple[str, dict[str, object]]] = {
     "granitemoe": ("granitemoe", {**_KV, "num_local_experts": 4, "logits_scaling": 3.0}),
     "helium": ("helium", GROUPED),
     "hunyuan_v1_dense": ("hunyuan_v1_dense", GROUPED),
-    "hy_v3": ("hy_v3", GROUPED),
+    "hy_v3": ("hy_v3", {**GROUPED, **_EXPERTS}),
     "jais2": ("jais2", GROUPED),
     "ministral-sliding": ("ministral", {**GROUPED, "sliding_window": 4}),
     "ministral3": ("ministral3", GROUPED),
@@ -166,6 +170,143 @@ WHOLE: dict[str, tuple[str, dict[str, object]]] = {
     "falcon-alibi-sequential": ("falcon", {"alibi": True, "multi_query": False, "parallel_attn": False}),
 }
 """Decoders that attend by their own means."""
+_DELTA: dict[str, object] = {
+    **GROUPED,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+}
+_MAMBA: dict[str, object] = {
+    **_KV,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_d_state": 8,
+    "mamba_chunk_size": 4,
+    "mamba_n_groups": 1,
+}
+_SHARED_EXPERT: dict[str, object] = {**_EXPERTS, "shared_expert_intermediate_size": 24}
+HYBRIDS: dict[str, tuple[str, dict[str, object]]] = {
+    "qwen3_next": ("qwen3_next", {**_DELTA, **_SHARED_EXPERT}),
+    "qwen3_5_text": ("qwen3_5_text", _DELTA),
+    "qwen3_5_moe_text": ("qwen3_5_moe_text", {**_DELTA, **_SHARED_EXPERT}),
+    "granitemoehybrid": (
+        "granitemoehybrid",
+        {
+            **_MAMBA,
+            "num_local_experts": 0,
+            "shared_intermediate_size": 48,
+            "layer_types": ["mamba", "attention", "mamba"],
+            "residual_multiplier": 0.5,
+        },
+    ),
+    "bamba": ("bamba", {**_MAMBA, "attn_layer_indices": [1], "head_dim": 8}),
+    "jamba": (
+        "jamba",
+        {
+            **_KV,
+            "attn_layer_period": 3,
+            "attn_layer_offset": 1,
+            "num_experts": 2,
+            "expert_layer_period": 2,
+            "mamba_d_state": 4,
+            "use_mamba_kernels": False,
+        },
+    ),
+    "lfm2": ("lfm2", {**_KV, "layer_types": ["conv", "full_attention", "conv"], "block_auto_adjust_ff_dim": False}),
+    "lfm2_moe": (
+        "lfm2_moe",
+        {**_KV, **_EXPERTS, "layer_types": ["conv", "full_attention", "conv"], "num_dense_layers": 1},
+    ),
+    "llama4_text": (
+        "llama4_text",
+        {
+            **GROUPED,
+            "intermediate_size_mlp": 48,
+            "num_local_experts": 4,
+            "interleave_moe_layer_step": 2,
+            "attention_chunk_size": 4,
+            "floor_scale": 3,
+            "no_rope_layers": [1, 0, 1],
+            "attn_temperature_tuning": True,
+        },
+    ),
+    "laguna": (
+        "laguna",
+        {
+            **GROUPED,
+            **_EXPERTS,
+            "num_attention_heads_per_layer": [4, 2, 4],
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+            "mlp_layer_types": ["dense", "sparse", "dense"],
+        },
+    ),
+    "mimo_v2_flash": (
+        "mimo_v2_flash",
+        {
+            "num_key_value_heads": 1,
+            "head_dim": 8,
+            "v_head_dim": 6,
+            "sliding_window": 4,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 24,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+            "mlp_layer_types": ["dense", "sparse", "dense"],
+        },
+    ),
+    "gemma4_text": (
+        "gemma4_text",
+        {
+            **GROUPED,
+            "global_head_dim": 16,
+            "num_global_key_value_heads": 1,
+            "attention_k_eq_v": True,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+            "hidden_size_per_layer_input": 0,
+            "num_kv_shared_layers": 0,
+        },
+    ),
+    "gemma4_text-moe": (
+        "gemma4_text",
+        {
+            **GROUPED,
+            "global_head_dim": 16,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            "hidden_size_per_layer_input": 0,
+            "num_kv_shared_layers": 0,
+            "enable_moe_block": True,
+            "num_experts": 4,
+            "top_k_experts": 2,
+            "moe_intermediate_size": 24,
+        },
+    ),
+}
+_QWEN_EYES = {"depth": 1, "hidden_size": 16, "num_heads": 2, "out_hidden_size": 32}
+_EYES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+_ROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}}
+TOWERS: dict[str, tuple[str, dict[str, object], tuple[str, dict[str, object]]]] = {
+    "gemma3-images": ("gemma3", _EYES, VARIANTS["gemma3"]),
+    "gemma4-images": ("gemma4", {**_EYES, "head_dim": 8}, HYBRIDS["gemma4_text"]),
+    "llama4-images": ("llama4", {**_EYES, "vision_output_dim": 16}, HYBRIDS["llama4_text"]),
+    "llava-images": ("llava", _EYES, VARIANTS["llama"]),
+    "mistral3-images": ("mistral3", _EYES, ("ministral3", GROUPED)),
+    "qwen2_vl-images": (
+        "qwen2_vl",
+        {**_QWEN_EYES, "hidden_size": 32, "embed_dim": 16},
+        ("qwen2_vl_text", {**_KV, **_ROPE}),
+    ),
+    "qwen2_5_vl-images": ("qwen2_5_vl", _QWEN_EYES, ("qwen2_5_vl_text", {**_KV, **_ROPE})),
+    "qwen3_vl-images": ("qwen3_vl", _QWEN_EYES, ("qwen3_vl_text", {**GROUPED, **_ROPE})),
+    "qwen3_vl_moe-images": ("qwen3_vl_moe", _QWEN_EYES, ("qwen3_vl_moe_text", {**GROUPED, **_EXPERTS, **_ROPE})),
+    "qwen3_5-images": ("qwen3_5", _QWEN_EYES, HYBRIDS["qwen3_5_text"]),
+    "qwen3_5_moe-images": ("qwen3_5_moe", _QWEN_EYES, HYBRIDS["qwen3_5_moe_text"]),
+}
+"""Models that read images too: name → (model_type, options of the vision model, language model)."""
 _ENCODER: dict[str, object] = {"num_labels": 3, "type_vocab_size": 1, "attention_probs_dropout_prob": 0.0}
 CLASSIFIERS: dict[str, tuple[str, dict[str, object]]] = {
     "bert": ("bert", _ENCODER),
@@ -181,6 +322,16 @@ CLASSIFIERS: dict[str, tuple[str, dict[str, object]]] = {
     "distilbert": ("distilbert", {"num_labels": 3, "hidden_dim": 48}),
     "ernie": ("ernie", _ENCODER),
     "xlm-roberta": ("xlm-roberta", _ENCODER),
+    "data2vec-text": ("data2vec-text", _ENCODER),
+    "electra": ("electra", {**_ENCODER, "embedding_size": 16}),
+    "eurobert": ("eurobert", {"num_labels": 3, "num_key_value_heads": 2}),
+    "megatron-bert": ("megatron-bert", _ENCODER),
+    "mpnet": ("mpnet", {"num_labels": 3}),
+    "nomic_bert": ("nomic_bert", {"num_labels": 3}),
+    "rembert": ("rembert", {**_ENCODER, "input_embedding_size": 16}),
+    "roberta-prelayernorm": ("roberta-prelayernorm", _ENCODER),
+    "roformer": ("roformer", {**_ENCODER, "embedding_size": 16}),
+    "xlm-roberta-xl": ("xlm-roberta-xl", _ENCODER),
     "llama-classes": ("llama", {**GROUPED, "num_labels": 3}),
     "gpt2-classes": ("gpt2", {"num_labels": 3}),
     "gemma2-classes": ("gemma2", {**GROUPED, "num_labels": 3}),
@@ -193,15 +344,30 @@ def tiny(
     variant: str, *, seed: int = 0, tokenizer: PreTrainedTokenizerFast | None = None, vocabulary: int = 101
 ) -> Subject:
     """A random model whose weights are large enough that patches move the logits by tenths of a nat."""
-    model_type, options = {**VARIANTS, **MORE, **WHOLE, **CLASSIFIERS}[variant]
-    config = CONFIG_MAPPING[model_type](**{**SHAPE, **options, "vocab_size": vocabulary})
     torch.manual_seed(seed)
-    kind = AutoModelForSequenceClassification if variant in CLASSIFIERS else AutoModelForCausalLM
-    model = kind.from_config(config)
+    model = _kind(variant).from_config(config_of(variant, vocabulary=vocabulary))
     with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            if name.endswith("layer_scalar"):
+                buffer.fill_(0.7)
         for name, parameter in model.named_parameters():
             parameter.add_(torch.randn_like(parameter) * (0.1 if "norm" in name or parameter.ndim == 1 else 0.25))
     return subject_of(model, tokenizer or PreTrainedTokenizerFast(tokenizer_object=_no_tokenizer()))
+
+
+def config_of(variant: str, *, vocabulary: int) -> PreTrainedConfig:
+    if variant not in TOWERS:
+        model_type, options = {**VARIANTS, **MORE, **WHOLE, **HYBRIDS, **CLASSIFIERS}[variant]
+        return CONFIG_MAPPING[model_type](**{**SHAPE, **options, "vocab_size": vocabulary})
+    model_type, eyes, (text, options) = TOWERS[variant]
+    language = {**SHAPE, **options, "vocab_size": vocabulary, "model_type": text}
+    return CONFIG_MAPPING[model_type](text_config=language, vision_config=eyes)
+
+
+def _kind(variant: str) -> Any:
+    if variant in CLASSIFIERS:
+        return AutoModelForSequenceClassification
+    return AutoModelForImageTextToText if variant in TOWERS else AutoModelForCausalLM
 
 
 def _no_tokenizer() -> object:

@@ -15,7 +15,7 @@ from transformers.models.granite_swa import modeling_granite_swa as granite_swa
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
-from workers.engine.families import FAMILIES
+from workers.engine.families import Names, family_names
 from workers.engine.heads import INSIDE
 from workers.engine.loading import Subject
 from workers.engine.positions import Exchange
@@ -32,18 +32,38 @@ NEURONS_READ_BY = {
     "ffn.down_proj",
     "mlp.fc_out",
     "ffn.2",
+    "feed_forward.down_proj",
+    "feed_forward.w2",
+    "shared_mlp.output_linear",
 }
 BY_INTERFACE = {
-    *("afmoe", "aria_text", "axk1", "bitnet", "cohere2_moe", "ctrl", "dbrx", "deepseek_v2"),
+    *("afmoe", "aria_text", "axk1", "bitnet", "cohere2_moe", "ctrl", "dbrx", "deepseek_v2", "gemma4_text", "laguna"),
     *("deepseek_v3", "ernie4_5_moe", "flint", "glm4_moe", "glm4_moe_lite", "gpt_oss", "granite_swa", "hunyuan_v1_moe"),
     *("hyperclovax", "internlm3", "iquestcoder", "kolibri1", "mellum", "minicpm3", "minimax_m2", "solar_open", "youtu"),
+    "mimo_v2_flash",
 }
 """Families whose heads are read where transformers' own attention function receives them."""
+UNEVEN = {"gemma4_text", "laguna", "mimo_v2_flash"}
+"""Families whose layers have different numbers of heads."""
+LIKE_BERT = {
+    *("bert", "camembert", "data2vec-text", "electra", "ernie", "roberta", "roberta-prelayernorm", "xlm-roberta"),
+    "xlm-roberta-xl",
+}
 _BERT = {SiteKind.Q: "query", SiteKind.K: "key", SiteKind.V: "value"}
 
 
+def names_of(subject: Subject, layer: int) -> Names:
+    """Where the parts of one layer are, which may have something else in place of attention."""
+    names = family_names(subject.model.config)
+    there = subject.model.get_submodule(f"{names.layers}.{layer}")
+    for mixer in names.mixers:
+        if getattr(there, mixer, None) is not None:
+            return names._replace(attn_add=f"{mixer}.out_proj")
+    return names
+
+
 def _module(subject: Subject, exchange: Exchange) -> nn.Module:
-    names = FAMILIES[subject.model.config.model_type]
+    names = names_of(subject, exchange.layer)
     layer = subject.model.get_submodule(f"{names.layers}.{exchange.layer}")
     if exchange.kind in {SiteKind.RESID_PRE, SiteKind.RESID_POST}:
         return layer
@@ -61,12 +81,12 @@ def _columns(subject: Subject, exchange: Exchange, width: int) -> slice:
     """Columns of a head in the output of the module that makes it, or in the input of the one that reads it."""
     if exchange.head is None:
         return slice(0, width)
-    config, names = subject.model.config, _projections(subject)
-    queries = config.num_attention_heads
-    shared = getattr(config, "num_key_value_heads", None) or queries
-    size = getattr(config, "head_dim", None) or config.hidden_size // queries
+    config, names = subject.model.config.get_text_config(), _projections(subject)
+    queries, shared = _counts(subject, exchange.layer)
     if exchange.kind in {SiteKind.Z, SiteKind.PATTERN} or not names:
         size = width // (shared if exchange.kind in {SiteKind.K, SiteKind.V} else queries)
+    else:
+        size = getattr(config, "head_dim", None) or config.hidden_size // queries
     order = [SiteKind.Q, SiteKind.K, SiteKind.V]
     first = exchange.head * size
     if len(names) == 1 and exchange.kind in order and config.model_type in {"gpt_neox", "persimmon"}:
@@ -76,9 +96,19 @@ def _columns(subject: Subject, exchange: Exchange, width: int) -> slice:
     return slice(first, first + size)
 
 
+def _counts(subject: Subject, layer: int) -> tuple[int, int]:
+    """Heads of queries, and of keys and values, in one layer."""
+    config = subject.model.config.get_text_config()
+    if config.model_type in UNEVEN:
+        attention = subject.model.get_submodule(f"{names_of(subject, layer).layers}.{layer}.self_attn")
+        queries, shared = (attention.get_submodule(f"{name}_proj").out_features for name in "qk")
+        return queries // attention.head_dim, shared // attention.head_dim
+    return config.num_attention_heads, getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+
+
 def _projections(subject: Subject) -> dict[SiteKind, str]:
     """Modules that make queries, keys and values; one for all three where the family fuses them; none by interface."""
-    family = subject.model.config.model_type
+    family = subject.model.config.get_text_config().model_type
     if family in BY_INTERFACE:
         return {}
     fused = {
@@ -91,7 +121,7 @@ def _projections(subject: Subject) -> dict[SiteKind, str]:
     }
     if name := fused.get(family):
         return {SiteKind.Q: name}
-    if family in {"bert", "camembert", "ernie", "roberta", "xlm-roberta"}:
+    if family in LIKE_BERT:
         return {kind: f"attention.self.{name}" for kind, name in _BERT.items()}
     if family == "distilbert":
         return {kind: f"attention.{kind}_lin" for kind in (SiteKind.Q, SiteKind.K, SiteKind.V)}
@@ -124,7 +154,7 @@ def _at(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]) -
 @contextmanager
 def inside(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Let act change what one layer hands to transformers' plain attention, or the pattern that comes out of it."""
-    names, model = FAMILIES[subject.model.config.model_type], subject.model
+    names, model = names_of(subject, exchange.layer), subject.model
     asked = model.get_submodule(f"{names.layers}.{exchange.layer}.{names.attention}")
     home, before = sys.modules[type(asked).__module__], model.config._attn_implementation
     own = home.eager_attention_forward
@@ -199,7 +229,7 @@ def changed_logits(
 
 def multiplier_of(subject: Subject) -> float:
     """What attention's output is multiplied with before it is added to the stream."""
-    config = subject.model.config
+    config = subject.model.config.get_text_config()
     if config.model_type == "minicpm3":
         return float(config.scale_depth / config.num_hidden_layers**0.5)
     return float(getattr(config, "residual_multiplier", 1.0))
@@ -273,10 +303,10 @@ def middle(subject: Subject, ids: Sequence[int], exchange: Exchange) -> Tensor:
 @torch.no_grad()
 def pattern_z(subject: Subject, recipient_ids: Sequence[int], donor_ids: Sequence[int], exchange: Exchange) -> Tensor:
     """The head's output when the donor's attention pattern, as transformers reports it, reads the recipient's v."""
-    config = subject.model.config
+    config = subject.model.config.get_text_config()
     assert exchange.head is not None
-    shared = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    group = exchange.head // (config.num_attention_heads // shared)
+    queries, shared = _counts(subject, exchange.layer)
+    group = exchange.head // (queries // shared)
     everywhere = tuple(range(len(recipient_ids)))
     read = Exchange(SiteKind.V, exchange.layer, group, everywhere, everywhere)
     values = activation(subject, recipient_ids, read)

@@ -101,10 +101,19 @@ def test_the_meta_device_is_refused(folder: Path) -> None:
         subject_of(subject.model.to("meta"), subject.tokenizer)
 
 
-@pytest.mark.parametrize(("variant", "option"), [("opt", "do_layer_norm_before"), ("gpt2", "reorder_and_upcast_attn")])
+@pytest.mark.parametrize(
+    ("variant", "option"),
+    [
+        ("opt", "do_layer_norm_before"),
+        ("gpt2", "reorder_and_upcast_attn"),
+        ("gemma4_text", "num_kv_shared_layers"),
+        ("gemma4_text", "hidden_size_per_layer_input"),
+    ],
+)
 def test_variants_that_are_not_proven_are_refused_by_name(variant: str, option: str) -> None:
     subject = tiny(variant)
-    setattr(subject.model.config, option, not getattr(subject.model.config, option))
+    value = getattr(subject.model.config, option)
+    setattr(subject.model.config, option, type(value)(not value))
     with pytest.raises(InvalidModel, match=option):
         subject_of(subject.model, subject.tokenizer)
 
@@ -141,6 +150,26 @@ def test_a_classifier_is_loaded_with_its_head(tmp_path: Path, variant: str) -> N
     with torch.no_grad():
         assert torch.equal(subject.model(ids).logits, saved.model(ids).logits)
     assert (subject.anatomy.classifies, subject.anatomy.vocabulary, describe(tmp_path).layers) == (True, 3, 3)
+
+
+@pytest.mark.parametrize("variant", ["gemma3-images", "llama4-images", "qwen3_5-images"])
+def test_of_a_model_that_reads_images_the_language_model_is_run(tmp_path: Path, variant: str) -> None:
+    words = tokenizer()
+    saved = tiny(variant, tokenizer=words, vocabulary=len(words))
+    saved.model.save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    subject, ids = load_subject(tmp_path, device="cpu"), torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        assert torch.equal(subject.model(ids).logits, saved.model(ids).logits)
+    assert (subject.anatomy.layers, describe(tmp_path).layers) == (3, 3)
+
+
+def test_a_model_that_reads_images_with_a_language_model_that_is_not_proven_is_refused(folder: Path) -> None:
+    _change_config(
+        folder, model_type="llava", architectures=["LlavaForConditionalGeneration"], text_config={"model_type": "mamba"}
+    )
+    with pytest.raises(InvalidModel, match="'mamba'"):
+        describe(folder)
 
 
 def test_an_encoder_without_a_classification_head_is_refused(folder: Path) -> None:

@@ -13,12 +13,13 @@ from audit_service.domain.plan import Direction
 from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from audit_service.errors import InvalidTrace
 from tests.workers.engine import naive
-from tests.workers.engine.models import CLASSIFIERS, MORE, VARIANTS, WHOLE, tiny
+from tests.workers.engine.models import CLASSIFIERS, HYBRIDS, MORE, TOWERS, VARIANTS, WHOLE, config_of, tiny
 from workers.engine.changes import Features, Neurons, Part, Subspace
 from workers.engine.corruptions import mean, noised, positional_mean, zeroed
 from workers.engine.decisions import measure_decisions
 from workers.engine.donors import Recording, record
 from workers.engine.families import FAMILIES
+from workers.engine.families import TOWERS as TOWERS_TAKEN
 from workers.engine.heads import INSIDE
 from workers.engine.loading import Subject
 from workers.engine.neurons import neurons_reader
@@ -32,7 +33,7 @@ CORRUPT = (5, 17, 44, 9, 21, 60, 7, 90, 14)
 EVERYWHERE = tuple(range(len(CLEAN)))
 TOKENS = LabelTokens.single(favorable=(3, 11), unfavorable=(12,))
 CLASSES = LabelTokens.single(favorable=(1,), unfavorable=(0, 2))
-TRIED = [*VARIANTS, *MORE, *WHOLE, *CLASSIFIERS]
+TRIED = [*VARIANTS, *MORE, *WHOLE, *HYBRIDS, *TOWERS, *CLASSIFIERS]
 
 
 def labels_of(variant: str) -> LabelTokens:
@@ -44,7 +45,9 @@ def cells(subject: Subject, kinds: list[SiteKind], *, seed: int) -> list[Exchang
     anatomy, rng = subject.anatomy, np.random.default_rng(seed)
     made = []
     for kind, layer in itertools.product(kinds, range(anatomy.layers)):
-        head = int(rng.integers(heads_of(anatomy, kind))) if kind in HEAD_KINDS else None
+        if kind in HEAD_KINDS and not heads_of(anatomy, kind, layer):
+            continue
+        head = int(rng.integers(heads_of(anatomy, kind, layer))) if kind in HEAD_KINDS else None
         several = tuple(sorted(rng.choice(len(CLEAN), size=2, replace=False).tolist()))
         at = [(int(rng.integers(2, len(CLEAN))),), several, EVERYWHERE][int(rng.integers(3))]
         made.append(Exchange(kind, layer, head, at, at))
@@ -119,12 +122,15 @@ def test_a_donor_that_is_no_run_has_no_pattern_to_give(donor: Callable[[Recordin
 
 
 def test_every_family_that_is_offered_is_tried() -> None:
-    assert {tiny(variant).anatomy.family for variant in TRIED} == set(FAMILIES)
+    tried = [config_of(variant, vocabulary=101) for variant in TRIED]
+    assert {config.get_text_config().model_type for config in tried} == set(FAMILIES)
+    assert {config.model_type for config in tried} - set(FAMILIES) == set(TOWERS_TAKEN)
 
 
 HALVES = [
     *("gpt2", "llama", "gemma2-sliding-softcap", "qwen3", "opt", "gpt_neox-parallel", "cohere", "bloom-alibi"),
     *("falcon-new", "bert", "deberta-v2", "modernbert-mean", "llama-classes", "youtu", "granite_swa-sinks"),
+    *("gemma4_text", "qwen3_5_text", "granitemoehybrid", "lfm2", "gemma3-images", "qwen3_vl-images", "megatron-bert"),
 ]
 """Families of every build but mixtures of experts, which may send a rounded row to another expert."""
 

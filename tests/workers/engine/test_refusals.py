@@ -15,6 +15,7 @@ from workers.engine.donors import record
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
 from workers.engine.sweep import Asked, cells_named, free_pair, map_of
+from workers.engine.wiring import Contrast
 
 LONGER = (*CORRUPT[:3], 9, 9, *CORRUPT[3:])
 
@@ -32,9 +33,24 @@ def test_tokens_by_number_in_prompts_of_unequal_length_are_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", [SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN])
-@pytest.mark.parametrize("variant", ["bloom-alibi", "deberta-v2"])
+@pytest.mark.parametrize("variant", ["bloom-alibi", "deberta-v2", "qwen3_5_text"])
 def test_sites_that_a_family_does_not_show_are_refused(kind: SiteKind, variant: str) -> None:
     subject = tiny(variant)
     sides = record(subject, CORRUPT), record(subject, CLEAN)
     with pytest.raises(InvalidTrace, match=f"attend by their own means, which show no {kind}"):
         patch(subject, *sides, [Exchange(kind, 0, 0, (3,), (3,))], labels=labels_of(variant))
+
+
+def test_heads_of_a_layer_that_has_none_are_refused_and_left_out_of_maps() -> None:
+    """Qwen 3.5 mixes positions by a recurrence in most layers, here in all but the second."""
+    subject, pair = tiny("qwen3_5_text"), free_pair(CLEAN, CORRUPT)
+    found = map_of(subject, SiteKind.Z, Asked(pair.corrupt, pair.clean), segments=None, window=1)
+    assert (found.rows, len(found.sets)) == (("L1",), 4)
+    sides = record(subject, CORRUPT), record(subject, CLEAN)
+    with pytest.raises(InvalidTrace, match="z at layer 2: the layer has 0 such heads"):
+        patch(subject, *sides, [Exchange(SiteKind.Z, 2, 0, (3,), (3,))], labels=labels_of("llama"))
+
+
+def test_circuits_of_layers_with_different_numbers_of_heads_are_refused() -> None:
+    with pytest.raises(InvalidTrace, match="different numbers of heads"):
+        Contrast(tiny("mimo_v2_flash"), CLEAN, CORRUPT, labels_of("llama"))

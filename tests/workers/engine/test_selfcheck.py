@@ -6,10 +6,10 @@ import torch
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.trace import Control
 from audit_service.errors import ControlFailed
-from tests.workers.engine.models import CLASSIFIERS, VARIANTS, WHOLE, tiny
+from tests.workers.engine.models import CLASSIFIERS, HYBRIDS, VARIANTS, WHOLE, tiny
 from workers.engine.determinism import measured
 from workers.engine.loading import Subject
-from workers.engine.selfcheck import require, run_controls
+from workers.engine.selfcheck import prove, require, run_controls
 from workers.engine.tokens import EncodedPair, EncodedPrompt
 
 CLASSES = LabelTokens.single(favorable=(1,), unfavorable=(0, 2))
@@ -30,6 +30,11 @@ def test_all_controls_pass_in_every_family(variant: str, encoded: EncodedPair) -
     controls = run_controls(tiny(variant), encoded, CLASSES if variant in CLASSIFIERS else LABELS)
     assert len(controls) == 4
     assert all(control.passed and control.measured <= 1e-4 for control in controls)
+
+
+@pytest.mark.parametrize("variant", HYBRIDS)
+def test_layers_that_differ_prove_themselves_as_when_they_are_loaded(variant: str) -> None:
+    prove(tiny(variant))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
