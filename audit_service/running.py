@@ -139,8 +139,7 @@ def _pairs(client: Client, file: Path, audit: AuditFile, behavior_version_id: st
     if audit.pairs is None:
         return client.generate_pairs(behavior_version_id)
     pair_file = file.parent / audit.pairs
-    content = pair_file.read_bytes()
-    return client.upload_pairs(content, name=audit.behavior.name, file_format=pair_format(pair_file))
+    return client.upload_pairs(pair_file, name=audit.behavior.name, file_format=pair_format(pair_file))
 
 
 def _start_or_go_on(client: Client, plan: PlanRecord, console: Console) -> Run:

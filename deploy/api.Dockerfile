@@ -18,6 +18,7 @@ COPY --from=build /app /app
 WORKDIR /app
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    TMPDIR=/var/tmp \
     AUDIT_HOST=0.0.0.0 \
     AUDIT_DATA_DIR=/var/lib/audit-service \
     AUDIT_MODEL_ROOTS='["/models"]'

@@ -1,6 +1,9 @@
+import copy
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -11,6 +14,7 @@ from audit_service.app import create_app
 from audit_service.errors import DatabaseDown, InvalidInput
 from audit_service.problems import MEDIA_TYPE
 from audit_service.settings import Settings
+from tests.compatibility import PROMISED, surface, taken_away
 
 
 def test_the_api_starts_without_torch() -> None:
@@ -48,6 +52,32 @@ def test_every_creating_call_takes_an_idempotency_key(app: FastAPI) -> None:
     for path, calls in app.openapi()["paths"].items():
         if path not in SHOWN_ONCE and "201" in calls.get("post", {"responses": {}})["responses"]:
             assert "Idempotency-Key" in [parameter["name"] for parameter in calls["post"]["parameters"]], path
+
+
+def test_nothing_that_callers_build_on_is_taken_away(app: FastAPI) -> None:
+    promised, present = PROMISED.read_text().splitlines(), list(surface(app.openapi()))
+    assert taken_away(iter(promised), iter(present)) == []
+
+
+def body_of(document: Any, path: str) -> Any:
+    return document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d["paths"].pop("/v1/models"), "GET /v1/models must is gone"),
+        (lambda d: d["components"]["schemas"]["Run"]["properties"].pop("reason"), "200:reason is gone"),
+        (lambda d: body_of(d, "/v1/runs")["required"].append("why"), "POST /v1/runs must: why is new"),
+        (lambda d: body_of(d, "/v1/schedules")["properties"].pop("rule"), "POST /v1/schedules may: rule is gone"),
+        (lambda d: d["paths"]["/v1/runs"]["get"]["parameters"].pop(0), "GET /v1/runs may: query:plan_id is gone"),
+    ],
+)
+def test_what_is_taken_away_is_found(app: FastAPI, change: Callable[[Any], object], said: str) -> None:
+    promised, document = list(surface(app.openapi())), copy.deepcopy(app.openapi())
+    change(document)
+    found = taken_away(iter(promised), surface(document))
+    assert any(said in one for one in found), found
 
 
 def test_every_list_that_can_grow_is_paged(app: FastAPI) -> None:
@@ -114,6 +144,7 @@ def test_the_example_of_each_body_is_read_by_its_call(api: TestClient, app: Fast
     for path, calls in app.openapi()["paths"].items():
         for method, call in calls.items():
             media = call.get("requestBody", {}).get("content", {}).get("application/json")
+            assert media is None or media["example"], path
             if media is not None and path != "/v1/mlflow/events":  # whose signature comes first
                 filled = re.sub(r"\{\w+\}", "01936f5e-7c1a-7a3e-8f00-0242ac120002", path)
                 answer = api.request(method, filled, json=media["example"], headers={"If-Match": "*"})

@@ -119,7 +119,10 @@ class _Composer:
             if one in wanted or "examples" in field
         }
         more = schema.get("additionalProperties")
-        return shown | ({"name": self.value(more, name, asked=asked)} if isinstance(more, dict) and not fields else {})
+        if not isinstance(more, dict) or fields:
+            return shown
+        key = self.value(schema["propertyNames"], name, asked=asked) if "propertyNames" in schema else "name"
+        return shown | {key: self.value(more, name, asked=asked)}
 
 
 def _number(schema: Mapping[str, Any], *, whole: bool) -> float:

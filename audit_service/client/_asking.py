@@ -2,18 +2,40 @@
 
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
+import anyio
 import httpx
 from pydantic import BaseModel
 
 from audit_service.client._sending import Sender
-from audit_service.errors import Unavailable
+from audit_service.errors import InvalidInput, Unavailable
 
 A = TypeVar("A", bound=BaseModel)
 
 LARGEST_PAGE = 200
+PIECE = 1 << 20
+"""Bytes of a file that are read at a time."""
+
+
+class FileBody(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A file as a body, read piece by piece and from its beginning each time that it is sent."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.size = file.stat().st_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._file.open("rb") as opened:
+            while piece := opened.read(PIECE):
+                yield piece
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        async with await anyio.open_file(self._file, "rb") as opened:
+            while piece := await opened.read(PIECE):
+                yield piece
 
 
 class Asking:
@@ -33,6 +55,18 @@ class Asking:
     async def _list(self, path: str, kind: type[A], query: dict[str, str] | None = None) -> list[A]:
         """A list that comes whole."""
         return _read((await self._sender.ask("GET", path, params=query)).json(), kind)
+
+    async def _send_file(
+        self, path: str, file: Path, *, params: dict[str, str], headers: dict[str, str]
+    ) -> httpx.Response:
+        try:
+            body = FileBody(file)
+            request = self._sender.line.http.build_request("POST", path, params=params, headers=headers)
+            request.headers["Content-Length"] = str(body.size)
+            request.stream = body
+            return await self._sender.send(request)
+        except OSError as error:
+            raise InvalidInput(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from error
 
     async def _do(self, path: str, kind: type[A]) -> A:
         """Something to be done to a record, by its name in the path alone."""

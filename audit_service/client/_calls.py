@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from datetime import datetime
+from pathlib import Path
 
 from audit_service.audits.schemas import PlanCreate, PlanRecord
 from audit_service.behaviors.schemas import BehaviorVersion
@@ -75,12 +76,18 @@ class Calls(RunCalls, PeopleCalls, RecordCalls):
         return await self._create("/v1/pair-sets", PairSetGenerate(behavior_version_id=behavior_version_id), PairSet)
 
     @call
-    async def upload_pairs(self, content: bytes, *, name: str, file_format: PairFormat) -> PairSet:
+    async def upload_pairs(self, content: bytes | Path, *, name: str, file_format: PairFormat) -> PairSet:
+        """A pair set of a file, which is not held in memory if its path is given.
+
+        Raises InvalidInput if the file cannot be read.
+        """
         query = {"name": name, "format": file_format.value}
-        kind = {"Content-Type": "application/octet-stream"}
-        answer = await self._sender.ask(
-            "POST", "/v1/pair-sets/upload", params=query, content=content, headers=kind | new_key()
-        )
+        kind = {"Content-Type": "application/octet-stream"} | new_key()
+        path = "/v1/pair-sets/upload"
+        if isinstance(content, bytes):
+            answer = await self._sender.ask("POST", path, params=query, content=content, headers=kind)
+        else:
+            answer = await self._send_file(path, content, params=query, headers=kind)
         return PairSet.model_validate_json(answer.content)
 
     @stream

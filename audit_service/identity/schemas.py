@@ -83,7 +83,7 @@ class UserCreate(Frozen):
 
 
 class UserChange(Frozen):
-    role: Role | None = None
+    role: Role | None = Field(default=None, examples=["reviewer"])
     active: bool | None = None
     """False takes all access away; what the person did stays."""
 

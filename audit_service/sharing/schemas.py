@@ -13,9 +13,11 @@ from audit_service.domain.manifest import Frozen
 class ShareCreate(Frozen):
     """A link to the youngest edition of a run's reports and bundle."""
 
-    days: Annotated[int, Field(ge=1, le=366)] = 30
+    days: int = Field(default=30, ge=1, le=366, examples=[14])
     """How long it lasts."""
-    note: Annotated[str, StringConstraints(max_length=400, pattern=r"^[^\x00]*$")] = ""
+    note: Annotated[str, StringConstraints(max_length=400, pattern=r"^[^\x00]*$")] = Field(
+        default="", examples=["the supervisor"]
+    )
     """For whom."""
 
 

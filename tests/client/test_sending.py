@@ -4,11 +4,14 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from audit_service.client import AsyncClient, Client
-from audit_service.errors import AuditError, Unavailable
+from audit_service.domain.pairreaders import PairFormat
+from audit_service.errors import AuditError, InvalidInput, Unavailable
+from audit_service.pairsets.schemas import PairSet
 from tests.folders import free_port
 
 RUN = '{"id": "1", "plan_id": "2", "state": "queued", "reason": null, "created_at": "2026-11-21T00:00:00Z", "started_at": null, "ended_at": null}'  # noqa: E501
@@ -25,6 +28,7 @@ class Scripted(ThreadingHTTPServer):
     def __init__(self, *answers: tuple[int, str]) -> None:
         self.answers = list(answers)
         self.asked: list[tuple[str, str | None]] = []
+        self.received: list[bytes] = []
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
@@ -37,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append((self.command, self.headers["Idempotency-Key"]))
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.received.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
         status, body = self.server.answers.pop(0)
         if status == HANG_UP:
             self.close_connection = True
@@ -132,3 +136,33 @@ def test_an_address_of_something_else_is_told_from_the_service(serve: Callable[.
         for _ in range(2):
             with pytest.raises(Unavailable, match="which is not this service"):
                 client.run("1")
+
+
+PAIRS = (
+    '{"id": "1", "name": "x", "digest": "0", "count": 1, "behavior_version_id": null, "provenance": null,'
+    ' "created_at": "2026-11-21T00:00:00Z"}'
+)
+
+
+def test_a_file_is_sent_whole_again_from_its_beginning(serve: Callable[..., Scripted], tmp_path: Path) -> None:
+    file, content = tmp_path / "pairs.csv", b"a,b\n" * 1_000_000
+    file.write_bytes(content)
+    answers = [(503, DOWN), (HANG_UP, ""), (201, PAIRS)]
+    server = serve(*answers)
+    with Client(server.url) as client:
+        assert client.upload_pairs(file, name="x", file_format=PairFormat.CSV).count == 1
+    waiting = serve(*answers)
+
+    async def upload() -> PairSet:
+        async with AsyncClient(waiting.url) as client:
+            return await client.upload_pairs(file, name="x", file_format=PairFormat.CSV)
+
+    assert asyncio.run(upload()).count == 1
+    for one in (server, waiting):
+        assert [received == content for received in one.received] == [True] * 3
+        assert len({key for _, key in one.asked}) == 1
+
+
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    with Client("http://127.0.0.1:1") as client, pytest.raises(InvalidInput, match="cannot be read"):
+        client.upload_pairs(tmp_path / "none.csv", name="x", file_format=PairFormat.CSV)

@@ -163,6 +163,14 @@ def test_every_other_setting_can_be_given_to_all_processes_in_a_file_of_its_own(
     assert not {f"AUDIT_{name}" for name in offered} & set(ours[0]["environment"])
 
 
+def test_files_that_are_uploaded_lie_on_a_disk_and_not_in_memory() -> None:
+    [folder] = re.findall(r"TMPDIR=(\S+)", (DEPLOY / "api.Dockerfile").read_text())
+    api = COMPOSE["services"]["api"]
+    assert folder not in api["tmpfs"]
+    [volume] = [place.partition(":")[0] for place in api["volumes"] if place.endswith(f":{folder}")]
+    assert volume in COMPOSE["volumes"]
+
+
 def test_what_a_worker_imports_lies_at_the_same_path_for_all_and_is_its_own() -> None:
     places = {name: service.get("volumes", []) for name, service in COMPOSE["services"].items()}
     folder = "/var/lib/audit-service/models"
