@@ -26,7 +26,7 @@ def test_a_datasheet_says_what_the_words_rest_on_and_where_they_end() -> None:
     assert "Bertrand and Mullainathan (2004)" in shown
     assert "A first name also signals age" in shown
     assert "Looked up: All 36 names" in shown
-    assert "Not looked up." in call("show", "small-business-loan-gender")
+    assert "Not looked up." in call("show", "loan-denial-marital-status")
     assert "Washington 87.53" in call("show", "mortgage-denial-race")
 
 
