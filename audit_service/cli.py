@@ -124,6 +124,30 @@ def lint(file: Annotated[Path, typer.Argument(help="The audit's YAML file.")]) -
 
 
 @app.command()
+def plan(
+    files: Annotated[list[Path], typer.Argument(help="Audit files; several share the budget.")],
+    minutes: Annotated[float | None, typer.Option(help="Budget: minutes of one worker.")] = None,
+    forward_equivalents: Annotated[
+        float | None, typer.Option(help="Budget: passes over a whole prompt, the same on every machine.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
+) -> None:
+    """Show what audits would patch, what a budget leaves of it and what that takes; no effect is computed.
+
+    Coarse looks come before fine ones, and the riskiest behavior first.
+    """
+    from audit_service.offering import budget_of, offer_files, shown  # noqa: PLC0415
+
+    found = offer_files(files, budget_of(minutes, forward_equivalents), console=err)
+    if as_json:
+        sys.stdout.write(json.dumps([one.model_dump(mode="json") for one in found], indent=2) + "\n")
+        return
+    for offered in found:
+        for part in shown(offered):
+            out.print(part, highlight=False, soft_wrap=isinstance(part, str))
+
+
+@app.command()
 def calibrate(
     audits: Annotated[int, typer.Option(min=20, help="Simulated audits of each world.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 1,

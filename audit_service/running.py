@@ -1,6 +1,7 @@
 """One audit from one file, through the API like everybody else: register, plan, run, follow, fetch the evidence."""
 
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -14,14 +15,14 @@ from audit_service.audits.schemas import PlanCreate, PlanRecord, Run
 from audit_service.client import Client
 from audit_service.domain.auditfile import AuditFile, ModelSource
 from audit_service.domain.forecast import fastest
-from audit_service.domain.lifecycle import TERMINAL, RunState
+from audit_service.domain.lifecycle import TERMINAL, PreviewState, RunState
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.results import VerdictValue
 from audit_service.domain.sentences import english
 from audit_service.errors import Cancelled, Conflict
 from audit_service.files import write_whole
 from audit_service.following import follow
-from audit_service.pairsets.schemas import PairSet
+from audit_service.pairsets.schemas import PairSet, PreviewCreate
 from audit_service.registry.schemas import Dtype, ModelVersionCreate
 from audit_service.settings import Settings, get_settings
 
@@ -93,24 +94,48 @@ def service(settings: Settings, *, wait: bool, console: Console) -> Iterator[Cli
 
 def make_plan(client: Client, file: Path, audit: AuditFile, console: Console) -> PlanRecord:
     """Register what the file names; what is registered already stays as it is."""
-    with console.status("Registering model, behavior and pairs"):
-        version = client.register_model(_model(file, audit.model))
-        behavior = client.register_behavior(audit.behavior)
-        pairs = _pairs(client, file, audit, behavior.id)
-        plan = client.make_plan(
-            PlanCreate(
-                model_version_id=version.id,
-                behavior_version_id=behavior.id,
-                pair_set_id=pairs.id,
-                tracing=audit.tracing,
-                judging=audit.judging,
-                metric_ids=tuple(client.register_metric(metric).id for metric in audit.definitions()),
-            )
-        )
-    console.print(f"Plan {plan.digest[:12]} is fixed: {pairs.count} pairs, {in_words(plan)}", soft_wrap=True)
+    wanted = registered(client, file, audit, console)
+    if audit.budget is not None:
+        previewed(client, wanted, console)
+    plan = client.make_plan(wanted)
+    pairs = plan.content.pair_set.pairs
+    console.print(f"Plan {plan.digest[:12]} is fixed: {pairs} pairs, {in_words(plan)}", soft_wrap=True)
+    if plan.content.scope is not None and (left_out := plan.content.scope.left_out):
+        console.print(f"The budget leaves out: {'; '.join(left_out)}", soft_wrap=True, highlight=False)
     for line in plan.power:
         console.print(line, style="dim", soft_wrap=True, highlight=False)
     return plan
+
+
+def registered(client: Client, file: Path, audit: AuditFile, console: Console) -> PlanCreate:
+    """The terms of the plan, with what the file names registered; what is registered already stays as it is."""
+    with console.status("Registering model, behavior and pairs"):
+        version = client.register_model(_model(file, audit.model))
+        behavior = client.register_behavior(audit.behavior)
+        return PlanCreate(
+            model_version_id=version.id,
+            behavior_version_id=behavior.id,
+            pair_set_id=_pairs(client, file, audit, behavior.id).id,
+            tracing=audit.tracing,
+            judging=audit.judging,
+            metric_ids=tuple(client.register_metric(metric).id for metric in audit.definitions()),
+            budget=audit.budget,
+        )
+
+
+def previewed(client: Client, wanted: PlanCreate, console: Console) -> None:
+    """Wait until a worker has counted the pairs' tokens and what work costs on it; Conflict if it cannot."""
+    asked = PreviewCreate(model_version_id=wanted.model_version_id, behavior_version_id=wanted.behavior_version_id)
+    with console.status("Counting tokens, and measuring what work costs here"):
+        preview = client.ask_preview(wanted.pair_set_id, asked)
+        while preview.state not in {PreviewState.DONE, PreviewState.FAILED}:
+            time.sleep(LOOK_EVERY_S)
+            preview = client.preview(preview.id)
+    if preview.state is PreviewState.FAILED:
+        raise Conflict(f"The pairs cannot be previewed. {preview.reason}", remedy="Mend it, and ask again.")
+
+
+LOOK_EVERY_S = 0.2
 
 
 def in_words(plan: PlanRecord) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from audit_service.audits import planning, repository, service
-from audit_service.audits.schemas import PlanCreate, PlanRecord, Run, RunCreate, RunDetail, Shard
+from audit_service.audits.schemas import Offers, PlanCreate, PlanRecord, Run, RunCreate, RunDetail, Shard
 from audit_service.border.idempotency import Idempotent
 from audit_service.border.paging import ById, ByNumber, Page, Paging, paged, sortable
 from audit_service.border.routes import Guarded
@@ -26,6 +26,12 @@ def make_plan(body: Body[PlanCreate], session: Writing, once: Idempotent) -> Pla
     Refused: parts that do not fit each other, and a model whose files changed after registration.
     """
     return once.answer(session, PlanRecord, lambda: planning.make_plan(session, body))
+
+
+@plans.post("/offers", responses=responses(*WITH_BODY, 404))
+def offer_scopes(body: Body[PlanCreate], session: Reading) -> Offers:
+    """What the tracing asked for would take, step by step, and how far its budget reaches. Nothing is stored."""
+    return planning.offers(session, body)
 
 
 @plans.get("")

@@ -1,11 +1,14 @@
 """Queries on plans, runs and their progress."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, Select, func, select
 
 from audit_service.audits.schemas import Progress
 from audit_service.db.handles import ReadSession
 from audit_service.db.queries import narrowed
-from audit_service.db.tables import BehaviorVersionRow, ModelVersionRow, PlanRow, RunRow, ShardRow
+from audit_service.db.tables import BehaviorVersionRow, CalibrationRow, ModelVersionRow, PlanRow, RunRow, ShardRow
+from audit_service.domain.forecast import Calibration
 from audit_service.domain.lifecycle import RunState, ShardState
 
 
@@ -18,6 +21,24 @@ def plan_with_terms(session: ReadSession, terms_digest: str) -> PlanRow | None:
     """The youngest of them: an exploratory one follows one that lost its claim to come first."""
     query = select(PlanRow).where(PlanRow.terms_digest == terms_digest).order_by(PlanRow.id.desc()).limit(1)
     return session.scalars(query).one_or_none()
+
+
+def plans_of_parts(
+    session: ReadSession, *, model_version_id: str, behavior_version_id: str, pair_set_id: str
+) -> Sequence[PlanRow]:
+    """Those over the same parts, oldest first."""
+    query = select(PlanRow).where(
+        PlanRow.model_version_id == model_version_id,
+        PlanRow.behavior_version_id == behavior_version_id,
+        PlanRow.pair_set_id == pair_set_id,
+    )
+    return session.scalars(query.order_by(PlanRow.id)).all()
+
+
+def calibrations(session: ReadSession, model_version_id: str) -> list[Calibration]:
+    """What work costs on the kinds of workers that have run the model."""
+    query = select(CalibrationRow).where(CalibrationRow.model_version_id == model_version_id)
+    return [row.content for row in session.scalars(query.order_by(CalibrationRow.id))]
 
 
 def _asked_for() -> ColumnElement[bool]:

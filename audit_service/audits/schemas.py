@@ -7,6 +7,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator
 
 from audit_service.border.schemas import Answer, Uuid
+from audit_service.domain.budget import Budget, Price
 from audit_service.domain.cost import Cost
 from audit_service.domain.forecast import Forecast
 from audit_service.domain.lifecycle import EventKind, RunState
@@ -26,6 +27,35 @@ class PlanCreate(Frozen):
     judging: Judging = Field(examples=[{"delta_nats": 0.1}])
     metric_ids: tuple[Uuid, ...] | None = None
     """Registered metrics; without them log-odds, probability, log-probability and the divergences."""
+    budget: Budget | None = None
+    """How much may be computed. What it does not pay for is left out of the tracing, coarse looks before fine ones, and
+    is on record in the plan's `scope`. Minutes can be asked for once a worker has run the model."""
+
+
+class Offer(Answer):
+    """One scope that a budget can pay for, with all that comes before it."""
+
+    adds: str
+    """What it patches more than the one before."""
+    sites: int
+    """In all, exchanged in every traced pair."""
+    tracing: Tracing
+    cost: Cost
+    forecasts: tuple[Forecast, ...]
+    """Time and memory on each kind of worker that has run the model."""
+    price: Price
+    taken: bool
+    """Whether the budget pays for it; without a budget all are."""
+
+
+class Offers(Answer):
+    """What could be patched, from the coarsest look to all that is asked for, and what that takes."""
+
+    risk: str
+    """The behavior's rating."""
+    pairs: int
+    forms: tuple[str, ...]
+    offers: tuple[Offer, ...]
 
 
 class Rule(Answer):

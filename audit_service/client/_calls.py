@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from pathlib import Path
 
-from audit_service.audits.schemas import PlanCreate, PlanRecord
+from audit_service.audits.schemas import Offers, PlanCreate, PlanRecord
 from audit_service.behaviors.schemas import BehaviorVersion
 from audit_service.client._asking import new_key
 from audit_service.client._modes import call, stream
@@ -107,6 +107,11 @@ class Calls(RunCalls, PeopleCalls, RecordCalls):
     @call
     async def make_plan(self, wanted: PlanCreate) -> PlanRecord:
         return await self._create("/v1/plans", wanted, PlanRecord)
+
+    @call
+    async def offers(self, wanted: PlanCreate) -> Offers:
+        """What the tracing would take step by step, and how far its budget reaches; nothing is stored."""
+        return await self._create("/v1/plans/offers", wanted, Offers)
 
     @call
     async def plan(self, plan_id: str) -> PlanRecord:

@@ -7,6 +7,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from audit_service.domain.behaviors import Behavior
+from audit_service.domain.budget import Budget
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.pairfiles import plain_problems
 from audit_service.domain.plan import Judging, Tracing
@@ -42,6 +43,8 @@ class AuditFile(Frozen):
     """Names of built-in metrics, or your own with their formulas; without them what a plan reads by itself."""
     pairs: str | None = None
     """A pair file beside this one (.csv, .jsonl, .json); without it pairs are generated from the templates."""
+    budget: Budget | None = None
+    """How much may be computed; what it does not pay for is left out, on record in the plan."""
 
     @model_validator(mode="after")
     def _metrics_are_known(self) -> Self:

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from pydantic import Field
 
+from audit_service.domain.forecast import Calibration, Forecast, forecast
 from audit_service.domain.layouts import Layout, by_characters
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.pairs import Pair, PairKind, PairSet, Side
@@ -41,10 +42,24 @@ class Cost(Frozen):
     work: Work | None = None
     """None in plans that were made before it was counted."""
 
+    def forecasts(self, calibrations: Iterable[Calibration]) -> tuple[Forecast, ...]:
+        """Time and memory on each of the machines; none where the work was not counted."""
+        if self.work is None:
+            return ()
+        size = {"tokens": self.tokens, "read_at_once": self.read_at_once}
+        return tuple(forecast(one, self.work, **size) for one in calibrations)
 
-def estimate(plan: Plan, pair_set: PairSet, shards: Sequence[Shard], preview: Preview | None = None) -> Cost:
-    """The cost of the shards, and of the second stage that may follow from them."""
-    layouts = layouts_of(plan, pair_set, preview)
+
+def estimate(
+    plan: Plan,
+    pair_set: PairSet,
+    shards: Sequence[Shard],
+    preview: Preview | None = None,
+    *,
+    layouts: Mapping[str, Layout] | None = None,
+) -> Cost:
+    """The cost of the shards, and of the second stage that may follow from them; layouts that are known save time."""
+    layouts = layouts or layouts_of(plan, pair_set, preview)
     prompts = {(pair.form, pair.text(side)) for pair in pair_set.pairs for side in Side}
     effects = [shard for shard in shards if shard.kind is ShardKind.EFFECTS]
     traced = sum(len(shard.pair_ids) * _repeats(plan) * plan.tracing.draws(shard.corruption) for shard in effects)

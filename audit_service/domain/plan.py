@@ -2,10 +2,12 @@
 
 from enum import StrEnum
 from functools import cached_property
+from typing import Annotated
 
 from pydantic import Field
 
 from audit_service.domain.behaviors import Behavior
+from audit_service.domain.budget import Budget
 from audit_service.domain.manifest import Frozen, digest
 from audit_service.domain.readings import DEFAULT, LOGITS, PREFIXES, MetricDefinition
 from audit_service.domain.sites import ALL, KV_KINDS, Site, SiteKind, site_grid
@@ -88,6 +90,10 @@ class Tracing(Frozen):
     """Draws of Gaussian noise per pair."""
     windows: tuple[int, ...] = (1,)
     """Widths, in neighbouring layers, of attention and MLP outputs that are exchanged at once."""
+    layer_steps: dict[SiteKind, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, exclude_if=lambda steps: not steps
+    )
+    """Kind → every how manyeth layer is patched, from the first on; all of them for kinds without a step."""
     joint_sites: int = Field(default=0, ge=0, le=10)
     """Leading sites of each form that are also exchanged two by two, to see how they work together; 0 for none. They
     lead in one half of the traced clusters and are exchanged together in the other, so that choosing biases nothing."""
@@ -148,6 +154,16 @@ class Judging(Frozen):
     there are none, so that plans from before it keep the digests that they were stored under."""
 
 
+class Scope(Frozen):
+    """How a budget narrowed what was asked for, decided before any effect was seen (domain.ladder)."""
+
+    budget: Budget
+    asked: Tracing
+    """All that was to be patched if the budget allowed it."""
+    left_out: tuple[str, ...]
+    """What of it was left out, in the order in which it would have come."""
+
+
 class PairSetIdentity(Frozen):
     name: str
     digest: str
@@ -173,6 +189,8 @@ class Plan(Frozen):
     """Digest of that plan."""
     traced: tuple[str, ...] = Field(default=(), exclude_if=lambda ids: not ids)
     """Pairs that are traced, by id, where the mapping leaves out pairs of unequal spans; none where any may be."""
+    scope: Scope | None = Field(default=None, exclude_if=lambda scope: scope is None)
+    """What a budget left out; None where there was none."""
 
     @cached_property
     def digest(self) -> str:
@@ -188,6 +206,7 @@ class Plan(Frozen):
             segments=self.tracing.segments,
             head_segments=self.tracing.head_segments,
             windows=self.tracing.windows,
+            steps=self.tracing.layer_steps,
         )
 
     @cached_property

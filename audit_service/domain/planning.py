@@ -62,15 +62,16 @@ def compose(
     plan = Plan(model=model, behavior=behavior, pair_set=identity, tracing=tracing, judging=judging, metrics=metrics)
     if not unequal or tracing.mapping is not Mapping.EQUAL_ONLY:
         return plan
-    return _changed(plan, traced=_equal_pairs(plan, pair_set, unequal))
+    return changed(plan, traced=_equal_pairs(plan, pair_set, unequal))
 
 
 def changed_after(terms: Plan, seen: Plan) -> Plan:
     """The terms as an exploratory plan, because the results of another one were seen before they were set."""
-    return _changed(terms, exploratory=True, predecessor=seen.digest)
+    return changed(terms, exploratory=True, predecessor=seen.digest)
 
 
-def _changed(plan: Plan, **changes: object) -> Plan:
+def changed(plan: Plan, **changes: object) -> Plan:
+    """The plan with other terms, and so another digest."""
     # Not model_copy: a copy would keep the digest.
     return Plan(**{name: getattr(plan, name) for name in Plan.model_fields} | changes)
 
@@ -120,6 +121,8 @@ def _sites(tracing: Tracing, pair_set: PairSet) -> Iterator[str]:
 def _traces(tracing: Tracing, model: ModelIdentity) -> Iterator[str]:
     if wrong := [width for width in tracing.windows if not 1 <= width <= model.layers]:
         yield f"windows of {wrong} layers; the model has {model.layers}"
+    if idle := sorted(set(tracing.layer_steps) - set(tracing.kinds)):
+        yield f"layer steps of {', '.join(idle)}, which are not patched"
     if tracing.joint_sites == 1:
         yield "one joint site; sites are exchanged two by two"
     if SiteKind.NEURONS in tracing.kinds and set(tracing.corruptions) - {Corruption.PAIR, Corruption.RESAMPLE}:

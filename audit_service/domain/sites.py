@@ -1,6 +1,6 @@
 """Where in the network an activation is exchanged."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -71,11 +71,13 @@ def site_grid(
     segments: Sequence[str],
     head_segments: Sequence[str] = (ALL,),
     windows: Sequence[int] = (1,),
+    steps: Mapping[SiteKind, int] | None = None,
 ) -> tuple[Site, ...]:
     """Every site of the kinds, in canonical order: width of the window, kind, layer, head, segment.
 
     Head sites use ``head_segments``; the others use ``segments``. Windows wider than one layer are made of the kinds in
-    ``WINDOWED`` alone. Without ``kv_heads`` each head has a key and a value of its own.
+    ``WINDOWED`` alone. Of kinds with a step only every so manyeth layer is taken, from the first on. Without
+    ``kv_heads`` each head has a key and a value of its own.
     """
     counts = dict.fromkeys(HEAD_KINDS, heads) | dict.fromkeys(KV_KINDS, heads if kv_heads is None else kv_heads)
     return tuple(
@@ -83,7 +85,7 @@ def site_grid(
         for width in sorted(set(windows))
         for kind in kinds
         if width == 1 or kind in WINDOWED
-        for layer in range(layers - width + 1)
+        for layer in range(0, layers - width + 1, (steps or {}).get(kind, 1))
         for head in (range(counts[kind]) if kind in HEAD_KINDS else [None])
         for segment in (head_segments if kind in HEAD_KINDS else segments)
     )

@@ -25,6 +25,7 @@ NEEDS: Mapping[str, Permission] = MappingProxyType(
         "ask_for_preview": Permission.REGISTER,
         "get_preview": Permission.READ,
         "make_plan": Permission.RUN,
+        "offer_scopes": Permission.RUN,
         "list_plans": Permission.READ,
         "get_plan": Permission.READ,
         "start_run": Permission.RUN,

@@ -36,7 +36,8 @@ def revalidate(session: WriteSession, wanted: RevalidationCreate, *, by: str) ->
 
 def repeat(session: WriteSession, earlier: RunRow, version: ModelVersionRow, *, by: str) -> RevalidationRow:
     """The same terms on another version, as a run of its own."""
-    plan = planning.make_plan(session, _same_terms(earlier.plan, version), defined=earlier.plan.content.metrics).row
+    fixed = earlier.plan.content
+    plan = planning.make_plan(session, _same_terms(earlier.plan, version), defined=fixed.metrics, scope=fixed.scope).row
     run = audits.start(session, RunCreate(plan_id=plan.id), by=by).row
     row = RevalidationRow(run=run, earlier_run=earlier)
     session.add(row)

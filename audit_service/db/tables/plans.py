@@ -6,7 +6,7 @@ from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 from audit_service.db.base import Base, Id, Identified, Owned, Value
 from audit_service.db.tables.calibrations import CalibrationRow
 from audit_service.domain.cost import Cost
-from audit_service.domain.forecast import Forecast, forecast
+from audit_service.domain.forecast import Forecast
 from audit_service.domain.plan import Plan
 from audit_service.domain.results import LintFinding, Sentence
 
@@ -43,8 +43,4 @@ class PlanRow(Identified, Owned, Base):
     @property
     def forecasts(self) -> tuple[Forecast, ...]:
         """What the plan takes on each kind of worker that has run the model; none before the first has."""
-        work = self.cost.work
-        if work is None:
-            return ()
-        size = {"tokens": self.cost.tokens, "read_at_once": self.cost.read_at_once}
-        return tuple(forecast(row.content, work, **size) for row in self.calibrations)
+        return self.cost.forecasts(row.content for row in self.calibrations)
