@@ -91,6 +91,8 @@ class Draft:
     seen: Seen
     traced: Collection[str] = ()
     """Ids of the pairs that may be traced; none where any may be."""
+    left_out: Sequence[str] = ()
+    """What a budget left out of what was asked for."""
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -110,12 +112,13 @@ def lint(
     predecessor: str | None = None,
     seen: Seen | None = None,
     traced: Collection[str] = (),
+    left_out: Sequence[str] = (),
 ) -> tuple[LintFinding, ...]:
     """Every rule that the draft of a plan does not keep, in the order of the rules' ids.
 
     ``seen`` adds what only the model can tell; a rule that asks for more than is known says that it was not evaluated.
     """
-    draft = Draft(behavior, tracing, judging, tuple(pairs), exploratory, predecessor, seen or Seen(), traced)
+    draft = Draft(behavior, tracing, judging, tuple(pairs), exploratory, predecessor, seen or Seen(), traced, left_out)
     findings = (finding for rule in RULES for finding in rule(draft))
     return tuple(sorted(findings, key=lambda finding: finding.rule))
 
@@ -131,6 +134,7 @@ def lint_plan(plan: Plan, pairs: Sequence[Pair], seen: Seen | None = None) -> tu
         predecessor=plan.predecessor,
         seen=seen,
         traced=plan.traced,
+        left_out=() if plan.scope is None else plan.scope.left_out,
     )
 
 
@@ -262,6 +266,11 @@ def _traced(draft: Draft) -> Iterator[LintFinding]:
             yield finding("P018", Level.WARNING, form=form, clusters=clusters, needed=needed)
 
 
+def _left_out(draft: Draft) -> Iterator[LintFinding]:
+    if draft.left_out:
+        yield finding("P024", Level.NOTE, parts="; ".join(draft.left_out))
+
+
 def _planned_power(draft: Draft) -> Iterator[LintFinding]:
     """Whether the margin can be told from zero, as far as is known before the run; afterwards the run itself tells."""
     if draft.seen.run:
@@ -384,4 +393,5 @@ RULES: tuple[Callable[[Draft], Iterator[LintFinding]], ...] = (
     _shared_cues,
     _traced,
     _planned_power,
+    _left_out,
 )

@@ -247,6 +247,8 @@ CATALOGUE: Final[dict[str, str]] = {
         "nats that {pairs} placebo pairs give."
     ),
     "remedy.P023": "Trace more placebo pairs, and read these sites as leads, not as findings.",
+    "lint.P024": "A budget left out of what was asked for: {parts}. Nothing is said of these.",
+    "remedy.P024": "Allow more, in a plan that is made before any result is seen.",
     # Power, in words
     "power.now": (
         "{group}: with these {names} names ({clusters} independent {by}) a gap of {effect:.2g} {unit} can be detected "

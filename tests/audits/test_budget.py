@@ -59,6 +59,8 @@ def test_a_plan_within_a_budget_says_what_it_leaves_out(api: TestClient, audit: 
     assert plan.scope.left_out == ("z: every layer",)
     assert plan.scope.asked == Tracing()
     assert made.json()["digest"] == plan.digest
+    [said] = [rule["sentence"] for rule in made.json()["protocol"] if rule["rule"] == "P024"]
+    assert said == "A budget left out of what was asked for: z: every layer. Nothing is said of these."
     assert api.post("/v1/plans", json=body).json()["id"] == made.json()["id"]
     assert audit.plan()["digest"] != plan.digest
 

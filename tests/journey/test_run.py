@@ -26,8 +26,16 @@ from tests.tiny_model import save_tiny_model
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return command(folder, "run", *arguments)
+
+
+def plan(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return command(folder, "plan", *arguments)
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, "run", *arguments],
+        [*COMMAND, *arguments],
         check=False,
         env=environment(folder),
         capture_output=True,
@@ -96,6 +104,20 @@ class TestWithAService:
         assert answer.returncode == 0, answer.stderr
         run_id = json.loads(answer.stdout)["run"]
         assert wait_until(lambda: machine.client.run(run_id).state is RunState.COMPLETED, seconds=120)
+
+    def test_a_budget_is_shown_without_computing_effects(self, machine: Machine, audit_file: Path) -> None:
+        whole = plan(machine.data_dir, str(audit_file), "--json")
+        assert whole.returncode == 0, whole.stderr
+        [shown] = json.loads(whole.stdout)
+        coarse, *_, all_of_it = [offer["price"]["minutes"] for offer in shown["offers"]]
+        assert 0 < coarse < all_of_it
+        assert shown["offers"][0]["cost"]["counted"] is True
+        halfway = plan(machine.data_dir, str(audit_file), str(audit_file), "--minutes", str(2 * coarse))
+        assert halfway.returncode == 0, halfway.stderr
+        assert "yes" in halfway.stdout
+        assert "budget: {forward_equivalents:" in halfway.stdout
+        nothing = plan(machine.data_dir, str(audit_file), "--minutes", "0")
+        assert "A budget is a positive number" in nothing.stderr
 
     def test_every_number_of_the_verdict_page_is_a_row(self, machine: Machine, audit_file: Path) -> None:
         answer = run(machine.data_dir, str(audit_file), "--json")
