@@ -271,3 +271,24 @@ def test_what_a_plan_does_not_use_leaves_the_digest_that_it_was_stored_under() -
     counted = plan().model_copy(update={"judging": Judging(delta_nats=0.1, comparisons_elsewhere=2)})
     assert counted.model_dump(mode="json")["judging"]["comparisons_elsewhere"] == 2
     assert Judging.model_validate_json(counted.judging.model_dump_json()).comparisons_elsewhere == 2
+
+
+def test_layers_between_steps_are_no_sites_and_steps_of_other_kinds_are_refused() -> None:
+    some = plan(kinds=(SiteKind.RESID_PRE, SiteKind.Z), layer_steps={SiteKind.Z: 3})
+    assert {(site.kind, site.layer) for site in some.sites} == {
+        *((SiteKind.RESID_PRE, layer) for layer in range(4)),
+        *((SiteKind.Z, layer) for layer in (0, 3)),
+    }
+    with pytest.raises(InvalidInput) as caught:
+        plan(kinds=(SiteKind.RESID_PRE,), layer_steps={SiteKind.Z: 3})
+    assert caught.value.details == ["layer steps of z, which are not patched"]
+
+
+def test_a_preview_that_counted_otherwise_is_as_if_it_had_not_counted() -> None:
+    seen = {"form": "raw", "pairs": 1, "unequal_spans": 0.0, "coverage_mean": 1.0, "coverage_min": 1.0,
+            "below_min_coverage": 0.0, "saturated": 0.0}  # fmt: skip
+    stored: dict[str, object] = seen | {"layout": {"tokens": 9.0, "behind": {"cue": 5.0}}}
+    assert FormPreview.model_validate(stored).layout is None
+    [layout, *_] = layouts_of(plan(), PAIRS).values()
+    now = FormPreview.model_validate(stored | {"layout": layout})
+    assert FormPreview.model_validate_json(now.model_dump_json()).layout == layout
