@@ -26,6 +26,8 @@ class Block:
     kv_heads: int
     multiplier: float = 1.0
     """What the outputs of attention and MLP are multiplied with as they are added to the residual stream."""
+    mlp_beside: nn.Module | None = None
+    """A module beside the MLP, called before it, whose output the layer adds to the MLP's."""
     scale: float = 1.0
     """What the whole residual stream is multiplied with at the layer's end."""
 
@@ -136,7 +138,15 @@ def _block(layer: nn.Module, names: Names, config: PreTrainedConfig) -> Block:
     multiplier = getattr(layer, "residual_multiplier", getattr(layer, "residual_scale", 1.0))
     found = [layer.get_submodule(part) for part in parts]
     heads, kv_heads = (0, 0) if mixer else _heads(found[0], config)
-    return Block(layer, *found, heads=heads, kv_heads=kv_heads, multiplier=float(multiplier), scale=_scale(layer))
+    return Block(
+        layer,
+        *found,
+        heads=heads,
+        kv_heads=kv_heads,
+        multiplier=float(multiplier),
+        mlp_beside=None if names.mlp_beside is None else getattr(layer, names.mlp_beside),
+        scale=_scale(layer),
+    )
 
 
 def _heads(attention: nn.Module, config: PreTrainedConfig) -> tuple[int, int]:
@@ -163,7 +173,7 @@ def _refuse_variants(model: PreTrainedModel, names: Names, *, classifies: bool) 
         "reorder_and_upcast_attn": bool(getattr(config, "reorder_and_upcast_attn", False)),
         "use_bidirectional_attention": getattr(config, "use_bidirectional_attention", False) in {True, "all"},
         "num_kv_shared_layers": getattr(config, "num_kv_shared_layers", 0) > 0,
-        "num_local_experts": config.model_type == "granitemoehybrid" and config.num_local_experts > 0,
+        "shared_intermediate_size=0": getattr(config, "shared_intermediate_size", None) == 0,
         "hidden_size_per_layer_input": getattr(config, "hidden_size_per_layer_input", 0) > 0,
         "conv_kernel_size": getattr(config, "conv_kernel_size", 0) > 0 and config.model_type == "deberta-v2",
         "is_decoder": not names.flow.causal and bool(getattr(config, "is_decoder", False)),

@@ -44,6 +44,8 @@ class Names(NamedTuple):
     mlp_out: str = "mlp"
     mlp_add: str = "mlp"
     """Its output is what the MLP adds to the residual stream."""
+    mlp_beside: str | None = None
+    """A module, called before the MLP, whose output is added to the MLP's, where the layer has it."""
     parallel: bool = False
     """Attention and MLP always read the same input; some families leave it to the configuration."""
     flow: Flow = Flow.PACKED
@@ -110,6 +112,7 @@ _ROBERTA = _BERT._replace(layers="roberta.encoder.layer")
 _OWN_BERT = _BERT._replace(flow=Flow.WHOLE_BOTH_WAYS, gives_pair=True)
 _DEBERTA = _OWN_BERT._replace(layers="deberta.encoder.layer")
 _EXPERTS = "block_sparse_moe"
+_SHARED = Names(mlp_in="shared_mlp", mlp_out="shared_mlp", mlp_add="shared_mlp", mlp_beside=_EXPERTS)
 _FEEDS = Names(mlp_in="feed_forward", mlp_out="feed_forward", mlp_add="feed_forward", flow=Flow.WHOLE)
 _CONV = _FEEDS._replace(
     norm="model.embedding_norm", out_proj="self_attn.out_proj", attn_add="self_attn.out_proj", mixers=("conv",)
@@ -193,9 +196,9 @@ FAMILIES: dict[str, Names] = {
     "lfm2_moe": _CONV,
     "laguna": _LLAMA._replace(gated=True),
     "llama4_text": _FEEDS,
-    "granitemoehybrid": Names(
-        mlp_in="shared_mlp", mlp_out="shared_mlp", mlp_add="shared_mlp", flow=Flow.WHOLE, mixers=("mamba",)
-    ),
+    "granitemoe_swa": _SHARED,
+    "granitemoehybrid": _SHARED._replace(flow=Flow.WHOLE, mixers=("mamba",)),
+    "granitemoeshared": _SHARED,
     "granitemoe": _LLAMA._replace(mlp_in=_EXPERTS, mlp_out=_EXPERTS, mlp_add=_EXPERTS),
     "megatron-bert": _OWN_BERT._replace(layers="bert.encoder.layer"),
     "modernbert": Names(norm=None, attention="attn", out_proj="attn.Wo", attn_add="attn.Wo", flow=Flow.BOTH_WAYS),
@@ -259,7 +262,7 @@ REASONS: dict[str, tuple[str, ...]] = {
         "beam", "doge", "minimax",
     ),
     "what their MLP or attention adds comes out of no single module": (
-        "granitemoe_swa", "granitemoeshared", "longcat_flash",
+        "longcat_flash",
     ),
     "their attention is not one softmax over one set of heads": (
         "diffllama", "jetmoe",

@@ -21,7 +21,7 @@ from workers.engine.attention import Heads, Prefix, attend_group, packed_attenti
 from workers.engine.changes import Change
 from workers.engine.entry import Entry, join_positions, layer_arguments, take_positions
 from workers.engine.families import Flow
-from workers.engine.hooks import narrowed, on_input, on_output
+from workers.engine.hooks import narrowed, on_input, on_output, summed
 from workers.engine.neurons import neurons_reader
 from workers.engine.progress import StopCheck, never_stop, stop_if_asked
 from workers.engine.shelves import Shelf
@@ -353,6 +353,7 @@ class Flight:
                 tails = self._tails()
                 stack.enter_context(narrowed(block.out_proj, block.out_proj, tails))
                 stack.enter_context(narrowed(block.mlp_in, block.mlp_out, tails))
+            stack.enter_context(summed(block.mlp_beside, block.mlp_add))
             if self._tap is not None:
                 stack.enter_context(on_output(block.attn_add, _keep(self._tap.attn_out)))
                 stack.enter_context(on_output(block.mlp_add, _keep(self._tap.mlp_out)))

@@ -12,6 +12,7 @@ from audit_service.domain.labels import LabelTokens
 from audit_service.errors import InvalidTrace
 from workers.engine.donors import Recording
 from workers.engine.flight import Stage
+from workers.engine.hooks import summed
 from workers.engine.subject import Subject
 
 Arguments = tuple[Any, ...]
@@ -108,6 +109,7 @@ def _graph(
             stack.callback(block.layer.register_forward_pre_hook(_leaf(kept[Stage.RESID])).remove)
             stack.callback(block.out_proj.register_forward_pre_hook(_input(kept[Stage.Z])).remove)
             stack.callback(block.attn_add.register_forward_hook(_output(kept[Stage.ATTN_OUT])).remove)
+            stack.enter_context(summed(block.mlp_beside, block.mlp_add))
             stack.callback(block.mlp_add.register_forward_hook(_output(kept[Stage.MLP_OUT])).remove)
         stack.callback(_final_norm(subject).register_forward_pre_hook(_input(kept[Stage.RESID])).remove)
         yield _decision(subject, recipient, labels)[0], kept
@@ -126,18 +128,18 @@ def _replaced(subject: Subject, stage: Stage, layer: int, value: Tensor) -> Iter
             return (value.view_as(output[0]), *output[1:])
         return value.view_as(output)
 
-    if stage in {Stage.RESID, Stage.Z}:
-        ends = layer == anatomy.layers
-        inside = anatomy.blocks[layer - ends]
-        reads = _final_norm(subject) if ends else inside.layer if stage is Stage.RESID else inside.out_proj
-        handle = reads.register_forward_pre_hook(put_in)
-    else:
-        block = anatomy.blocks[layer]
-        handle = (block.attn_add if stage is Stage.ATTN_OUT else block.mlp_add).register_forward_hook(put_out)
-    try:
-        yield
-    finally:
-        handle.remove()
+    ends = layer == anatomy.layers
+    block = anatomy.blocks[layer - ends]
+    with summed(block.mlp_beside, block.mlp_add):
+        if stage in {Stage.RESID, Stage.Z}:
+            reads = _final_norm(subject) if ends else block.layer if stage is Stage.RESID else block.out_proj
+            handle = reads.register_forward_pre_hook(put_in)
+        else:
+            handle = (block.attn_add if stage is Stage.ATTN_OUT else block.mlp_add).register_forward_hook(put_out)
+        try:
+            yield
+        finally:
+            handle.remove()
 
 
 def _final_norm(subject: Subject) -> nn.Module:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -40,6 +41,32 @@ def on_output(module: nn.Module, act: RowsFunction) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def summed(first: nn.Module | None, last: nn.Module) -> Iterator[None]:
+    """Let the last of two modules whose outputs a layer adds give their sum, and the first zeros.
+
+    Hooks that are set on the last one's output inside see and change the sum.
+    """
+    if first is None:
+        yield
+        return
+    kept: list[Tensor] = []
+
+    def keep(_: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor:
+        kept.append(output)
+        return torch.zeros_like(output)
+
+    handles = [
+        first.register_forward_hook(keep),
+        last.register_forward_hook(lambda _, __, output: kept.pop() + output),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

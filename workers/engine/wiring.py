@@ -30,7 +30,7 @@ from workers.engine.attention import Heads, packed_attention, weights_of
 from workers.engine.donors import record
 from workers.engine.entry import Entry, enter, take_positions
 from workers.engine.families import Flow
-from workers.engine.hooks import narrowed, on_output
+from workers.engine.hooks import narrowed, on_output, summed
 from workers.engine.progress import StopCheck, never_stop, stop_if_asked
 from workers.engine.readout import check_labels, logits
 from workers.engine.selfcheck import TOLERANCE
@@ -172,6 +172,7 @@ class Wiring:
         outputs: list[Tensor] = []
         with ExitStack() as stack:
             stack.enter_context(_silenced(block))
+            stack.enter_context(summed(block.mlp_beside, block.mlp_add))
             stack.enter_context(on_output(block.mlp_add, lambda rows: outputs.append(rows.clone())))
             self._call(layer, block, streams, whole=True)
         return block.multiplier * outputs[0].view_as(streams)

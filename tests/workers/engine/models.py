@@ -201,6 +201,23 @@ HYBRIDS: dict[str, tuple[str, dict[str, object]]] = {
             "residual_multiplier": 0.5,
         },
     ),
+    "granitemoehybrid-experts": (
+        "granitemoehybrid",
+        {
+            **_MAMBA,
+            "num_local_experts": 4,
+            "shared_intermediate_size": 24,
+            "layer_types": ["mamba", "attention", "mamba"],
+        },
+    ),
+    "granitemoeshared": (
+        "granitemoeshared",
+        {**_KV, "num_local_experts": 4, "shared_intermediate_size": 24, "residual_multiplier": 0.5},
+    ),
+    "granitemoe_swa": (
+        "granitemoe_swa",
+        {**_KV, "num_local_experts": 4, "shared_intermediate_size": 24, "sliding_window": 4},
+    ),
     "bamba": ("bamba", {**_MAMBA, "attn_layer_indices": [1], "head_dim": 8}),
     "jamba": (
         "jamba",
@@ -334,6 +351,9 @@ CLASSIFIERS: dict[str, tuple[str, dict[str, object]]] = {
     "xlm-roberta-xl": ("xlm-roberta-xl", _ENCODER),
     "llama-classes": ("llama", {**GROUPED, "num_labels": 3}),
     "gpt2-classes": ("gpt2", {"num_labels": 3}),
+    "mistral-classes": ("mistral", {**GROUPED, "sliding_window": 4, "num_labels": 3}),
+    "qwen3-classes": ("qwen3", {**GROUPED, "num_labels": 3}),
+    "qwen3_5-classes": ("qwen3_5_text", {**_DELTA, "num_labels": 3}),
     "gemma2-classes": ("gemma2", {**GROUPED, "num_labels": 3}),
     "bloom-classes": ("bloom", {"n_layer": 3, "n_head": 4, "num_labels": 3}),
 }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers.models.gpt_oss import modeling_gpt_oss as gpt_oss
 from transformers.models.granite_swa import modeling_granite_swa as granite_swa
+from transformers.models.granitemoe_swa import modeling_granitemoe_swa as granitemoe_swa
 
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
@@ -40,7 +41,7 @@ BY_INTERFACE = {
     *("afmoe", "aria_text", "axk1", "bitnet", "cohere2_moe", "ctrl", "dbrx", "deepseek_v2", "gemma4_text", "laguna"),
     *("deepseek_v3", "ernie4_5_moe", "flint", "glm4_moe", "glm4_moe_lite", "gpt_oss", "granite_swa", "hunyuan_v1_moe"),
     *("hyperclovax", "internlm3", "iquestcoder", "kolibri1", "mellum", "minicpm3", "minimax_m2", "solar_open", "youtu"),
-    "mimo_v2_flash",
+    *("granitemoe_swa", "mimo_v2_flash"),
 }
 """Families whose heads are read where transformers' own attention function receives them."""
 UNEVEN = {"gemma4_text", "laguna", "mimo_v2_flash"}
@@ -139,6 +140,12 @@ def _at(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]) -
             yield
         return
     module = _module(subject, exchange)
+    beside = names_of(subject, exchange.layer).mlp_beside
+    first = None if beside is None else getattr(_module(subject, exchange._replace(kind=SiteKind.RESID_PRE)), beside)
+    if exchange.kind is SiteKind.MLP_OUT and first is not None:
+        with _sum(first, module, act):
+            yield
+        return
     if exchange.kind in {SiteKind.RESID_PRE, SiteKind.Z, SiteKind.NEURONS}:
         hook = module.register_forward_pre_hook(lambda _, args: (act(args[0]), *args[1:]))
     else:
@@ -152,6 +159,21 @@ def _at(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]) -
 
 
 @contextmanager
+def _sum(first: nn.Module, last: nn.Module, act: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Let act see, and change, the sum of two modules' outputs: the last one gives what then is missing."""
+    other: list[Tensor] = []
+    hooks = [
+        first.register_forward_hook(lambda _, __, out: other.append(out)),
+        last.register_forward_hook(lambda _, __, out: act(other[-1] + out) - other[-1]),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
 def inside(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Let act change what one layer hands to transformers' plain attention, or the pattern that comes out of it."""
     names, model = names_of(subject, exchange.layer), subject.model
@@ -159,7 +181,7 @@ def inside(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]
     home, before = sys.modules[type(asked).__module__], model.config._attn_implementation
     own = home.eager_attention_forward
     # Its own gives the pattern before the sinks take their share; the other computes the same and gives it after.
-    plain = gpt_oss.eager_attention_forward if own.__module__ == granite_swa.__name__ else own
+    plain = gpt_oss.eager_attention_forward if own.__module__ in {granite_swa.__name__, granitemoe_swa.__name__} else own
 
     def attend(module: nn.Module, *heads: Tensor, **more: Any) -> tuple[Tensor, Tensor]:
         given, place = list(heads), [SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN].index(exchange.kind)
