@@ -130,7 +130,10 @@ _LIKE_LLAMA = (
 )  # fmt: skip
 FAMILIES: dict[str, Names] = {
     **dict.fromkeys(_LIKE_LLAMA, _LLAMA),
-    **dict.fromkeys(("exaone4", "flex_olmo", "gemma2", "gemma3_text", "gemma4_text", "olmo2", "olmo3"), _NORMED_BEHIND),
+    **dict.fromkeys(
+        ("exaone4", "flex_olmo", "gemma2", "gemma3_text", "gemma4_text", "gemma4_unified_text", "olmo2", "olmo3"),
+        _NORMED_BEHIND,
+    ),
     "afmoe": Names(attn_add="post_attention_layernorm", mlp_add="post_mlp_layernorm", gated=True),
     **dict.fromkeys(("qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"), _DELTA),
     "bamba": _JAMBA._replace(gives_pair=True),
@@ -165,6 +168,7 @@ FAMILIES: dict[str, Names] = {
     ),
     "data2vec-text": _BERT._replace(layers="data2vec_text.encoder.layer"),
     "deberta": _DEBERTA,
+    "deepseek_v32": _LLAMA._replace(flow=Flow.WHOLE),
     "deberta-v2": _DEBERTA,
     "distilbert": Names(
         "distilbert.transformer.layer",
@@ -236,8 +240,8 @@ FAMILIES: dict[str, Names] = {
 
 _TOWER = "model.language_model"
 _TOWERS = (
-    "gemma3", "gemma4", "llava", "mistral3", "qwen2_5_vl", "qwen2_vl", "qwen3_5", "qwen3_5_moe", "qwen3_vl",
-    "qwen3_vl_moe",
+    "gemma3", "gemma4", "gemma4_unified", "llava", "mistral3", "qwen2_5_vl", "qwen2_vl", "qwen3_5", "qwen3_5_moe",
+    "qwen3_vl", "qwen3_vl_moe",
 )  # fmt: skip
 TOWERS: dict[str, str] = {**dict.fromkeys(_TOWERS, _TOWER), "llama4": "language_model.model"}
 """Models that read images as well → where in them the language model is, which alone is run, on texts."""
@@ -252,11 +256,11 @@ REASONS: dict[str, tuple[str, ...]] = {
     "they carry several residual streams side by side (hyper-connections, AltUp), so no site is the stream": (
         "deepseek_v4", "gemma3n", "gemma3n_text", "hy_v4", "qwen4_exp", "qwen4_exp_text",
     ),
-    "their attention chooses its own keys (an indexer), which packed runs would have to do run by run": (
-        "axk2", "deepseek_v32", "dots3_note", "dots3_note_text", "glm_moe_dsa", "minimax_m3_vl_text",
+    "their attention chooses its own keys (an indexer) in ways that no test covers, or for later layers too": (
+        "axk2", "dots3_note", "dots3_note_text", "glm_moe_dsa", "minimax_m3_vl_text",
     ),
-    "they read keys and values of another model, or are built like it": (
-        "gemma4_assistant", "gemma4_unified", "gemma4_unified_assistant", "gemma4_unified_text",
+    "they read keys and values of another model": (
+        "gemma4_assistant", "gemma4_unified_assistant",
     ),
     "they scale the stream itself between the parts that add to it, so resid_mid would be wrong": (
         "beam", "doge", "minimax",

@@ -187,6 +187,16 @@ _MAMBA: dict[str, object] = {
     "mamba_n_groups": 1,
 }
 _SHARED_EXPERT: dict[str, object] = {**_EXPERTS, "shared_expert_intermediate_size": 24}
+_GEMMA4: dict[str, object] = {
+    **GROUPED,
+    "global_head_dim": 16,
+    "num_global_key_value_heads": 1,
+    "attention_k_eq_v": True,
+    "sliding_window": 4,
+    "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+    "hidden_size_per_layer_input": 0,
+    "num_kv_shared_layers": 0,
+}
 HYBRIDS: dict[str, tuple[str, dict[str, object]]] = {
     "qwen3_next": ("qwen3_next", {**_DELTA, **_SHARED_EXPERT}),
     "qwen3_5_text": ("qwen3_5_text", _DELTA),
@@ -274,19 +284,12 @@ HYBRIDS: dict[str, tuple[str, dict[str, object]]] = {
             "mlp_layer_types": ["dense", "sparse", "dense"],
         },
     ),
-    "gemma4_text": (
-        "gemma4_text",
-        {
-            **GROUPED,
-            "global_head_dim": 16,
-            "num_global_key_value_heads": 1,
-            "attention_k_eq_v": True,
-            "sliding_window": 4,
-            "layer_types": ["sliding_attention", "full_attention", "full_attention"],
-            "hidden_size_per_layer_input": 0,
-            "num_kv_shared_layers": 0,
-        },
+    "deepseek_v32-indexed": (
+        "deepseek_v32",
+        {**_LATENT, **_ROUTED, "index_topk": 3, "index_n_heads": 2, "index_head_dim": 8},
     ),
+    "gemma4_text": ("gemma4_text", _GEMMA4),
+    "gemma4_unified_text": ("gemma4_unified_text", _GEMMA4),
     "gemma4_text-moe": (
         "gemma4_text",
         {
@@ -308,6 +311,7 @@ _EYES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 _ROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}}
 TOWERS: dict[str, tuple[str, dict[str, object], tuple[str, dict[str, object]]]] = {
     "gemma3-images": ("gemma3", _EYES, VARIANTS["gemma3"]),
+    "gemma4_unified-images": ("gemma4_unified", {}, ("gemma4_unified_text", _GEMMA4)),
     "gemma4-images": ("gemma4", {**_EYES, "head_dim": 8}, HYBRIDS["gemma4_text"]),
     "llama4-images": ("llama4", {**_EYES, "vision_output_dim": 16}, HYBRIDS["llama4_text"]),
     "llava-images": ("llava", _EYES, VARIANTS["llama"]),

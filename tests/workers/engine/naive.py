@@ -41,10 +41,10 @@ BY_INTERFACE = {
     *("afmoe", "aria_text", "axk1", "bitnet", "cohere2_moe", "ctrl", "dbrx", "deepseek_v2", "gemma4_text", "laguna"),
     *("deepseek_v3", "ernie4_5_moe", "flint", "glm4_moe", "glm4_moe_lite", "gpt_oss", "granite_swa", "hunyuan_v1_moe"),
     *("hyperclovax", "internlm3", "iquestcoder", "kolibri1", "mellum", "minicpm3", "minimax_m2", "solar_open", "youtu"),
-    *("granitemoe_swa", "mimo_v2_flash"),
+    *("gemma4_unified_text", "granitemoe_swa", "mimo_v2_flash"),
 }
 """Families whose heads are read where transformers' own attention function receives them."""
-UNEVEN = {"gemma4_text", "laguna", "mimo_v2_flash"}
+UNEVEN = {"gemma4_text", "gemma4_unified_text", "laguna", "mimo_v2_flash"}
 """Families whose layers have different numbers of heads."""
 LIKE_BERT = {
     *("bert", "camembert", "data2vec-text", "electra", "ernie", "roberta", "roberta-prelayernorm", "xlm-roberta"),
@@ -181,7 +181,9 @@ def inside(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]
     home, before = sys.modules[type(asked).__module__], model.config._attn_implementation
     own = home.eager_attention_forward
     # Its own gives the pattern before the sinks take their share; the other computes the same and gives it after.
-    plain = gpt_oss.eager_attention_forward if own.__module__ in {granite_swa.__name__, granitemoe_swa.__name__} else own
+    plain = (
+        gpt_oss.eager_attention_forward if own.__module__ in {granite_swa.__name__, granitemoe_swa.__name__} else own
+    )
 
     def attend(module: nn.Module, *heads: Tensor, **more: Any) -> tuple[Tensor, Tensor]:
         given, place = list(heads), [SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN].index(exchange.kind)
