@@ -18,9 +18,10 @@ from audit_service.errors import InvalidModel
 from workers.engine.attention import Heads
 from workers.engine.donors import Recording, record_entry
 from workers.engine.entry import Entry, LayerCall, enter, join_positions, same_told, take_positions
-from workers.engine.flight import Flight, Group, Run, Tap
+from workers.engine.flight import Flight
 from workers.engine.progress import StopCheck, never_stop
 from workers.engine.readout import decision_values
+from workers.engine.runs import Group, Run, Tap
 from workers.engine.subject import Subject
 
 

@@ -5,7 +5,7 @@ transformers lets a model's attention function be exchanged (AttentionInterface)
 keys and values to the flight that is under way, which knows which rows belong together.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -128,7 +128,12 @@ def attend_group(
         _attend_queries(query[:, :, :, part], key, value, prefix=prefix, mask=mask[part], heads=heads)
         for part in _parts(asked, size=kv_heads * repeat * members * mask.shape[1])
     ]
-    return torch.cat(parts, dim=1).flatten(0, 1)
+    return joined(parts, dim=1).flatten(0, 1)
+
+
+def joined(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """The parts after one another; one alone is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=dim)
 
 
 def _parts(count: int, *, size: int) -> list[slice]:
@@ -148,24 +153,26 @@ def _attend_fused(
     Queries that share keys and values stand where the operation expects heads, so that nothing is copied for each.
     """
     kv_heads, repeat, members, asked, _ = query.shape
-    own = heads.key.shape[1] // members
-
-    def whole(before: Tensor, rows: Tensor, some: slice) -> Float[Tensor, "kv_member repeat key width"]:
-        mine = rows.view(kv_heads, members, own, -1)[:, some]
-        both = torch.cat((before.unsqueeze(1).expand(-1, mine.shape[1], -1, -1), mine), dim=2)
-        return both.flatten(0, 1).unsqueeze(1).expand(-1, repeat, -1, -1)
-
+    keys, values = (rows.unflatten(1, (members, -1)) for rows in (heads.key, heads.value))
     widths = heads.key.shape[2] + heads.value.shape[2]
     found = []
     for some in _parts(members, size=kv_heads * mask.shape[1] * widths):
-        key, value = whole(prefix.key, heads.key, some), whole(prefix.value, heads.value, some)
+        key, value = _whole(prefix.key, keys[:, some], repeat), _whole(prefix.value, values[:, some], repeat)
         asking = query[:, :, some].transpose(1, 2).flatten(0, 1)
         parts = [
             functional.scaled_dot_product_attention(asking[:, :, part], key, value, mask[part], scale=heads.scaling)
             for part in _parts(asked, size=mask.shape[1])
         ]
-        found.append(torch.cat(parts, dim=2).unflatten(0, (kv_heads, -1)).permute(1, 3, 0, 2, 4).flatten(2, 3))
-    return torch.cat(found).flatten(0, 1)
+        found.append(joined(parts, dim=2).unflatten(0, (kv_heads, -1)).permute(1, 3, 0, 2, 4).flatten(2, 3))
+    return joined(found).flatten(0, 1)
+
+
+def _whole(
+    before: Float[Tensor, "kv_head prefix width"], own: Float[Tensor, "kv_head member own width"], repeat: int
+) -> Float[Tensor, "kv_member repeat key width"]:
+    """A copy of the prefix for each member, its own rows behind; the queries that share it see the same memory."""
+    both = torch.cat((before.unsqueeze(1).expand(-1, own.shape[1], -1, -1), own), dim=2)
+    return both.flatten(0, 1).unsqueeze(1).expand(-1, repeat, -1, -1)
 
 
 def _attend_queries(

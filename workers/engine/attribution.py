@@ -19,11 +19,11 @@ from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidTrace
 from workers.engine.donors import Recording
-from workers.engine.flight import Stage
 from workers.engine.gradients import KEPT, Gradients, dropped_gradients, gradients, path_gradient
 from workers.engine.heads import INSIDE, head_weights, pattern_rows, require_counterpart
 from workers.engine.placing import check, kept_of, layer_of, stage_of
 from workers.engine.positions import Exchange
+from workers.engine.runs import Stage
 from workers.engine.subject import Subject
 
 STEPS = 8

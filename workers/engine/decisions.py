@@ -16,10 +16,11 @@ from workers.engine.answers import AnsweredEntry, answered, answered_entries, ga
 from workers.engine.donors import Recording, record
 from workers.engine.entry import check_prompt, enter, same_beginning
 from workers.engine.families import Flow
-from workers.engine.flight import Flight, Group, Run
+from workers.engine.flight import Flight
 from workers.engine.memory import in_halves, rows_at_once
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import full_decision
+from workers.engine.runs import Group, Run
 from workers.engine.subject import Subject
 
 Ids = tuple[int, ...]

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from workers.engine.attention import Heads, Prefix
 from workers.engine.entry import Entry, enter, same_beginning
-from workers.engine.flight import Edit, Flight, Group, Run, Stage, Tap
+from workers.engine.flight import Flight
 from workers.engine.progress import StopCheck, never_stop
+from workers.engine.runs import Edit, Group, Run, Stage, Tap
 from workers.engine.shelves import Account, Shelf
 from workers.engine.subject import Subject
 

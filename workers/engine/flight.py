@@ -8,128 +8,23 @@ belong together.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from workers.engine.anatomy import Block
-from workers.engine.attention import Heads, Prefix, attend_group, packed_attention
-from workers.engine.changes import Change
-from workers.engine.entry import Entry, join_positions, layer_arguments, take_positions
+from workers.engine.attention import Heads, Prefix, attend_group, joined, packed_attention
+from workers.engine.entry import LayerCall, join_positions, layer_arguments, take_positions
 from workers.engine.families import Flow
 from workers.engine.hooks import narrowed, on_input, on_output, summed
 from workers.engine.neurons import neurons_reader
 from workers.engine.progress import StopCheck, never_stop, stop_if_asked
-from workers.engine.shelves import Shelf
+from workers.engine.runs import Ahead, Edit, Group, Keeper, Run, Stage, Tap
 from workers.engine.subject import Subject
-
-
-class Stage(StrEnum):
-    """Where inside a layer an edit acts."""
-
-    RESID = "resid"
-    """The residual stream at the layer's start."""
-    Q = "q"
-    """Queries and keys as attention multiplies them, with their position encoding."""
-    K = "k"
-    V = "v"
-    PATTERN = "pattern"
-    Z = "z"
-    ATTN_OUT = "attn_out"
-    MID = "mid"
-    """The residual stream between attention and MLP."""
-    NEURONS = "neurons"
-    MLP_OUT = "mlp_out"
-
-
-class Edit(NamedTuple):
-    """Rows of an activation that are changed in one run."""
-
-    stage: Stage
-    layer: int
-    head: int | None
-    rows: Int[Tensor, " edited"]
-    """Counted from the run's first row."""
-    values: Float[Tensor, "edited width"]
-    """What is put in: the donor's rows; for a pattern its weights over all positions."""
-    change: Change | None = None
-    """How, where the run's own rows are not simply replaced."""
-
-    def put_into(self, own: Float[Tensor, "edited width"]) -> Float[Tensor, "edited width"]:
-        """Give what becomes of the run's own rows."""
-        return self.values if self.change is None else self.change(own, self.values)
-
-
-class Ahead(NamedTuple):
-    """Rows that alone differ in the layer below the one where their run joins, and pass that layer by themselves.
-
-    What is changed behind a layer's attention changes no other row of that layer.
-    """
-
-    at: Int[Tensor, " row"]
-    """Counted from the run's first row, ascending."""
-    rows: Float[Tensor, "row width"]
-    """Residual stream at the start of the layer below."""
-    z: Float[Tensor, "row heads_width"]
-    """What its attention reads for them, as recorded."""
-
-
-class Run(NamedTuple):
-    """One run in flight."""
-
-    joins: int
-    """Layer at which it joins; the number of layers for a run that no layer changes any more."""
-    rows: Float[Tensor, "row width"]
-    """Residual stream at the start of that layer, from the group's first position to the last token."""
-    edits: tuple[Edit, ...]
-    ahead: Ahead | None = None
-    """What goes ahead through the layer below and then takes the place of the run's own rows."""
-
-    @property
-    def first_layer(self) -> int:
-        """The lowest layer at which anything of the run is computed."""
-        return self.joins - (self.ahead is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Runs that start at one position of prompts of one length and share what stands before."""
-
-    entry: Entry
-    """Any prompt of that length: only its masks and positions are used."""
-    start: int
-    prefixes: Sequence[Prefix]
-    """[layer] keys and values of the positions before the start."""
-    runs: tuple[Run, ...]
-    """In order of joining."""
-    tails: int = 1
-    """How many of each run's last rows are read: the decision, and the labels' tokens behind it."""
-
-    @property
-    def length(self) -> int:
-        """Rows of each run."""
-        return len(self.entry.ids) - self.start
-
-
-Kept = TypeVar("Kept")
-Keeper = list[Kept] | Shelf[Kept]
-
-
-@dataclass(slots=True)
-class Tap:
-    """What is kept of every layer for those who ask, as computed there: each field is [layer] over packed rows."""
-
-    resid: Keeper[Tensor] = field(default_factory=list)
-    heads: Keeper[Heads] = field(default_factory=list)
-    z: Keeper[Tensor] = field(default_factory=list)
-    attn_out: Keeper[Tensor] = field(default_factory=list)
-    mlp_out: Keeper[Tensor] = field(default_factory=list)
-    neurons: Keeper[Tensor] | None = None
-    """Kept for those who give a list."""
 
 
 class _Span(NamedTuple):
@@ -142,6 +37,12 @@ class _Span(NamedTuple):
     @property
     def rows(self) -> slice:
         return slice(self.first, self.first + self.active * self.group.length)
+
+    @property
+    def places(self) -> Int[Tensor, " row"]:
+        """Positions of the rows in their prompt."""
+        entry = self.group.entry
+        return torch.arange(self.group.start, len(entry.ids), device=entry.hidden.device).repeat(self.active)
 
 
 class _Scout(NamedTuple):
@@ -156,6 +57,11 @@ class _Scout(NamedTuple):
     @property
     def rows(self) -> slice:
         return slice(self.first, self.first + len(self.ahead.at))
+
+    @property
+    def places(self) -> Int[Tensor, " row"]:
+        """Positions of the rows in their prompt."""
+        return self.ahead.at + self.group.start
 
 
 class Flight:
@@ -179,6 +85,8 @@ class Flight:
         self._prefixes: list[Prefix | None] = []
         self._edits: dict[tuple[int, Stage], list[tuple[int, int, Edit]]] = {}
         self._told: list[dict[str, Any]] = []
+        self._by_position: dict[tuple[int, ...], dict[str, Any]] = {}
+        """What layers are told row by row, while the same rows pass them; by the identities of the prompts' calls."""
         if not subject.anatomy.flow.packs:
             (group,) = groups
             self._told = layer_arguments(subject, group.entry.ids, batch=len(group.runs))
@@ -218,6 +126,8 @@ class Flight:
         self._scouts = list(self._scouts_of(layer))
         if self._scouts:
             packed = torch.cat([packed, *(scout.ahead.rows.to(packed.device) for scout in self._scouts)])
+        if packed is not hidden:
+            self._by_position.clear()
         self._apply(Stage.RESID, packed)
         if self._tap is not None:
             self._tap.resid.append(packed)
@@ -266,18 +176,12 @@ class Flight:
 
     def _arguments(self, layer: int) -> dict[str, Any]:
         """What the layer is told beside the rows: positions and their embeddings, row by row."""
-        told = [(span.group.entry.calls[layer], self._places(span)) for span in self._spans if span.active]
-        told += [(scout.group.entry.calls[layer], scout.ahead.at + scout.group.start) for scout in self._scouts]
-        first, _ = told[0]
-        by_position = {
-            name: join_positions([take_positions(call.by_position[name], at) for call, at in told])
-            for name in first.by_position
-        }
-        return {**first.constant, **by_position, "attention_mask": None}
-
-    def _places(self, span: _Span) -> Int[Tensor, " row"]:
-        group = span.group
-        return torch.arange(group.start, len(group.entry.ids), device=self._subject.device).repeat(span.active)
+        parts: list[_Span | _Scout] = [*(span for span in self._spans if span.active), *self._scouts]
+        calls = [part.group.entry.calls[layer] for part in parts]
+        key = tuple(map(id, calls))
+        if key not in self._by_position:
+            self._by_position[key] = _row_by_row([(call, part.places) for call, part in zip(calls, parts, strict=True)])
+        return {**calls[0].constant, **self._by_position[key], "attention_mask": None}
 
     def _tails(self) -> Int[Tensor, " tail"]:
         """The packed rows of each active run's last tokens, and those that go ahead."""
@@ -304,7 +208,7 @@ class Flight:
         told = zip(self._spans, self._prefixes, strict=True)
         parts = [self._attend_span(heads, span, prefix) for span, prefix in told if span.active]
         parts += [self._by_head(scout.ahead.z.to(heads.value)) for scout in self._scouts]
-        out = torch.cat(parts)
+        out = joined(parts)
         if self._only_tails:
             wide = out.new_zeros(heads.query.shape[1], *out.shape[1:])
             out = wide.index_copy_(0, self._tails().to(out.device), out)
@@ -357,10 +261,13 @@ class Flight:
             if self._tap is not None:
                 stack.enter_context(on_output(block.attn_add, _keep(self._tap.attn_out)))
                 stack.enter_context(on_output(block.mlp_add, _keep(self._tap.mlp_out)))
-            stack.enter_context(on_output(block.attn_add, lambda rows: self._apply(Stage.ATTN_OUT, rows)))
-            stack.enter_context(on_output(block.attn_add, self._apply_between))
+            if self._acts(Stage.ATTN_OUT):
+                stack.enter_context(on_output(block.attn_add, partial(self._apply, Stage.ATTN_OUT)))
+            if self._acts(Stage.MID):
+                stack.enter_context(on_output(block.attn_add, self._apply_between))
             stack.enter_context(self._at_neurons(block))
-            stack.enter_context(on_output(block.mlp_add, lambda rows: self._apply(Stage.MLP_OUT, rows)))
+            if self._acts(Stage.MLP_OUT):
+                stack.enter_context(on_output(block.mlp_add, partial(self._apply, Stage.MLP_OUT)))
             yield
 
     @contextmanager
@@ -385,12 +292,11 @@ class Flight:
 
     def _apply_between(self, added: Float[Tensor, "row width"]) -> None:
         """Edit the stream between attention and MLP through what attention adds to it."""
-        if self._acts(Stage.MID):
-            stream = self._stream.to(added.device)
-            multiplier = self._subject.anatomy.blocks[self._layer].multiplier
-            middle = stream + multiplier * added
-            self._apply(Stage.MID, middle)
-            added.copy_((middle - stream) / multiplier)
+        stream = self._stream.to(added.device)
+        multiplier = self._subject.anatomy.blocks[self._layer].multiplier
+        middle = stream + multiplier * added
+        self._apply(Stage.MID, middle)
+        added.copy_((middle - stream) / multiplier)
 
     def _acts(self, stage: Stage) -> bool:
         """Whether any run is edited there in this layer."""
@@ -422,6 +328,14 @@ def _whole(run: Run, arrived: Float[Tensor, "row width"] | None) -> Float[Tensor
     if run.ahead is None or arrived is None:
         return run.rows
     return run.rows.index_copy(0, run.ahead.at.to(run.rows.device), arrived.to(run.rows.device))
+
+
+def _row_by_row(told: Sequence[tuple[LayerCall, Int[Tensor, " row"]]]) -> dict[str, Any]:
+    """What a layer is told of the rows at these positions of prompts, prompt after prompt."""
+    shared = [list(parts) for _, parts in groupby(told, key=lambda each: id(each[0]))]
+    taken = [(parts[0][0], joined([at for _, at in parts])) for parts in shared]
+    names = taken[0][0].by_position
+    return {name: join_positions([take_positions(c.by_position[name], at) for c, at in taken]) for name in names}
 
 
 def _keep(kept: Keeper[Tensor]) -> Callable[[Tensor], None]:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from audit_service.domain.labels import LabelTokens
 from audit_service.errors import InvalidTrace
 from workers.engine.donors import Recording
-from workers.engine.flight import Stage
 from workers.engine.hooks import summed
+from workers.engine.runs import Stage
 from workers.engine.subject import Subject
 
 Arguments = tuple[Any, ...]

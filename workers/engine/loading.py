@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from audit_service.errors import InvalidModel
+from workers.engine import heap
 from workers.engine.anatomy import anatomy_of
 from workers.engine.families import TOWERS, family_names, require_family
 from workers.engine.quantization import require_exact
@@ -81,6 +82,7 @@ def load_subject(path: str | Path, *, dtype: str = "float32", device: str = "aut
     if isinstance(place, torch.device) and packed is None:
         cast("nn.Module", model).to(place)  # transformers wraps its own, which then looks unbound to mypy
     subject = subject_of(model, load_tokenizer(folder))
+    heap.keep_freed()
     prove(subject)
     return subject
 

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from audit_service.errors import InvalidTrace
 from workers.engine.donors import Recording
-from workers.engine.flight import Flight, Group
+from workers.engine.flight import Flight
 from workers.engine.memory import in_halves
 from workers.engine.patching import in_flights
 from workers.engine.placing import Placed, place_all
 from workers.engine.positions import Exchange
 from workers.engine.progress import StopCheck, never_stop
 from workers.engine.readout import MOST_LOGITS, logits
+from workers.engine.runs import Group
 from workers.engine.subject import Subject
 
 

@@ -17,12 +17,13 @@ from audit_service.domain.sites import Site
 from workers.engine.answers import Answered, answered, gather, tails, unpatched
 from workers.engine.distributions import Readouts, log_probabilities, read_all
 from workers.engine.donors import Recording
-from workers.engine.flight import Flight, Group
+from workers.engine.flight import Flight
 from workers.engine.memory import in_halves, rows_at_once
 from workers.engine.placing import Placed, place_all
 from workers.engine.positions import Exchange, exchange_of
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
 from workers.engine.readout import decision_values
+from workers.engine.runs import Group
 from workers.engine.subject import Subject
 from workers.engine.tokens import EncodedPrompt
 

@@ -16,11 +16,11 @@ from audit_service.domain.sites import SiteKind
 from audit_service.errors import InvalidTrace
 from workers.engine.anatomy import Anatomy
 from workers.engine.donors import Recording, record_entry
-from workers.engine.flight import Edit, Stage
 from workers.engine.patching import patch_together
 from workers.engine.placing import STAGES, Moves, check, edits_of, heads_of
 from workers.engine.positions import Exchange
 from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
+from workers.engine.runs import Edit, Stage
 from workers.engine.subject import Subject
 
 

@@ -13,10 +13,10 @@ from workers.engine.anatomy import Anatomy
 from workers.engine.changes import Change, donors_own
 from workers.engine.donors import Recording, equal_rows
 from workers.engine.families import Flow
-from workers.engine.flight import Ahead, Edit, Run, Stage
 from workers.engine.heads import INSIDE, pattern_rows, require_counterpart
 from workers.engine.neurons import require_neurons
 from workers.engine.positions import Exchange
+from workers.engine.runs import Ahead, Edit, Run, Stage
 
 STAGES = {
     SiteKind.RESID_PRE: Stage.RESID,

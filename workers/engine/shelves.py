@@ -16,6 +16,8 @@ import psutil
 import torch
 from torch import Tensor
 
+from workers.engine import heap
+
 Kept = TypeVar("Kept")
 SHARE = 0.5
 """Of the memory that is free: the rest is for runs in flight and for other processes."""
@@ -41,6 +43,7 @@ class Memory:
 
 def _free_host_bytes() -> int:
     """Of the machine, or of the container or the process where these are allowed less."""
+    heap.give_back()
     return max(0, min(int(psutil.virtual_memory().available), *_left_by_limits()))
 
 

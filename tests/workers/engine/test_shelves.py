@@ -11,10 +11,10 @@ from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from tests.workers.engine.models import tiny
 from workers.engine.donors import Recording, record, record_entry
-from workers.engine.flight import Edit, Stage
 from workers.engine.patching import patch
 from workers.engine.placing import heads_of
 from workers.engine.positions import Exchange
+from workers.engine.runs import Edit, Stage
 from workers.engine.shelves import Memory, Shelf
 from workers.engine.subject import Subject
 
