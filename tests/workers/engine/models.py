@@ -215,7 +215,8 @@ HYBRIDS: dict[str, tuple[str, dict[str, object]]] = {
         "granitemoehybrid",
         {
             **_MAMBA,
-            "num_local_experts": 4,
+            "num_local_experts": 2,
+            "num_experts_per_tok": 2,
             "shared_intermediate_size": 24,
             "layer_types": ["mamba", "attention", "mamba"],
         },

@@ -36,7 +36,7 @@ def _grid(subject: Subject) -> list[Exchange]:
     return plain + [Exchange(SiteKind.Z, layer, head, tuple(range(6)), tuple(range(6))) for layer, head in heads]
 
 
-@pytest.mark.parametrize("variant", [*DENSE, "granite-multiplied"])
+@pytest.mark.parametrize("variant", [*DENSE, "granite-multiplied", "gemma4_text"])
 def test_an_estimate_is_the_slope_of_a_small_step_towards_the_donor(variant: str) -> None:
     subject = tiny(variant)
     subject.model.double()
@@ -195,6 +195,16 @@ def test_integrated_estimates_of_a_whole_layer_add_up_to_its_exact_effect(varian
         places = [Exchange(kind, layer, None, (at,), (at,)) for at in everywhere]
         found = attribute(subject, recipient, donor, places, labels=LABELS, estimator=Estimator.INTEGRATED)
         assert found.sum() == pytest.approx(whole[0] - own, rel=0.02, abs=0.01)
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_experts_and_the_mlp_beside_them_are_estimated_as_the_sum_that_they_add(layer: int) -> None:
+    subject = tiny("granitemoehybrid-experts")
+    recipient, donor, everywhere = record(subject, CORRUPT), record(subject, CLEAN), tuple(range(6))
+    site = Exchange(SiteKind.MLP_OUT, layer, None, everywhere, everywhere)
+    effect = patch(subject, recipient, donor, [site], labels=LABELS) - float(unpatched(subject, [recipient], LABELS))
+    found = attribute(subject, recipient, donor, [site], labels=LABELS, estimator=Estimator.INTEGRATED)
+    np.testing.assert_allclose(found, effect, rtol=0.02, atol=0.01)
 
 
 def test_what_no_estimate_is_made_for_is_refused() -> None:

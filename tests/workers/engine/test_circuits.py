@@ -37,6 +37,7 @@ VARIANTS = [
     "mixtral",
     "granite-multiplied",
     "granite_swa-sinks",
+    "granitemoeshared",
     "youtu",
 ]
 

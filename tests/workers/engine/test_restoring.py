@@ -23,6 +23,7 @@ from workers.engine.patching import patch
 from workers.engine.placing import require_change
 
 FAMILIES = ["llama", "gemma2-sliding-softcap", "gpt2-classes", "bloom-alibi", "bert", "deberta-v2", "modernbert-mean"]
+FAMILIES += ["granitemoehybrid-experts"]
 FAILURES = [torch.OutOfMemoryError, RuntimeError, KeyboardInterrupt, Cancelled]
 
 
