@@ -105,7 +105,9 @@ class TestWithAService:
         run_id = json.loads(answer.stdout)["run"]
         assert wait_until(lambda: machine.client.run(run_id).state is RunState.COMPLETED, seconds=120)
 
-    def test_a_budget_is_shown_without_computing_effects(self, machine: Machine, audit_file: Path) -> None:
+    def test_a_budget_is_shown_without_computing_effects_and_then_kept(
+        self, machine: Machine, audit_file: Path
+    ) -> None:
         whole = plan(machine.data_dir, str(audit_file), "--json")
         assert whole.returncode == 0, whole.stderr
         [shown] = json.loads(whole.stdout)
@@ -116,6 +118,16 @@ class TestWithAService:
         assert halfway.returncode == 0, halfway.stderr
         assert "yes" in halfway.stdout
         assert "budget: {forward_equivalents:" in halfway.stdout
+        narrow = audit_file.with_name("narrow.yaml")
+        passes = shown["offers"][0]["price"]["forward_equivalents"]
+        narrow.write_text(f"{audit_file.read_text()}budget: {{forward_equivalents: {passes}}}\n")
+        started = run(machine.data_dir, str(narrow), "--detach", "--json")
+        assert "The budget leaves out: attn_out, mlp_out: every layer" in started.stderr
+        detail = machine.client.run(json.loads(started.stdout)["run"])
+        fixed = machine.client.plan(detail.plan_id).content
+        assert fixed.scope is not None
+        assert len(fixed.scope.left_out) == len(shown["offers"]) - 1
+        assert wait_until(lambda: machine.client.run(detail.id).state is RunState.COMPLETED, seconds=120)
         nothing = plan(machine.data_dir, str(audit_file), "--minutes", "0")
         assert "A budget is a positive number" in nothing.stderr
 

@@ -68,6 +68,16 @@ def test_charts_draw_the_unrounded_results(view: EvidenceView, evidence: Evidenc
     assert {interval.value for chart in shares for interval in chart.intervals} <= hundredfold
 
 
+def test_layers_that_are_not_patched_are_blank_in_the_maps() -> None:
+    audit = example()
+    tracing = audit.tracing.model_copy(update={"kinds": (SiteKind.RESID_PRE,), "layer_steps": {SiteKind.RESID_PRE: 2}})
+    evidence = make_evidence(audit=audit.model_copy(update={"tracing": tracing}), layers=4, heads=1)
+    maps = [b for s in build_view(evidence, language="en").sections for b in s.blocks if isinstance(b, HeatMaps)]
+    rows = [row for one in maps for panel in one.panels for row in panel.values]
+    assert rows
+    assert all([value is None for value in row] == [False, True, False, True] for row in rows)
+
+
 def test_worse_verdicts_and_larger_gaps_come_first(view: EvidenceView) -> None:
     assert [line.tone for line in view.conclusion.lines] == ["fail", "concern"]
 
