@@ -203,14 +203,10 @@ def gate(
 
     Fails on a shown disparity or concern, and on a shown change for the worse since the baseline.
     """
-    from audit_service.files import write_whole  # noqa: PLC0415
-    from audit_service.gate.report import junit  # noqa: PLC0415
-    from audit_service.gate.running import Asked, gate  # noqa: PLC0415
+    from audit_service.gate.running import Asked, gate_into  # noqa: PLC0415
 
     try:
-        report = gate(Asked(model, behavior, baseline, name), console=err)
-        if junit_file is not None:
-            write_whole(junit_file, junit(report))
+        report = gate_into(junit_file, Asked(model, behavior, baseline, name), console=err)
     except Cancelled:
         raise
     except AuditError as error:

@@ -2,9 +2,12 @@
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -102,3 +105,19 @@ def test_make_help_tells_the_two_commands_of_the_readme() -> None:
     for command in ("demo", "test"):
         assert f"make {command} " in answer.stdout
         assert f"make {command} " in (ROOT / "README.md").read_text()
+
+
+def test_a_wheel_holds_everything_that_the_program_reads(tmp_path: Path) -> None:
+    """Whoever installs without a checkout has the migrations and the report's templates too."""
+    folders = ("audit_service", "workers", "migrations", "report_templates")
+    source = tmp_path / "source"
+    for folder in folders:
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / file, source)
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *offline, str(source)], check=True)
+    [wheel] = tmp_path.glob("audit_service-*.whl")
+    held = set(ZipFile(wheel).namelist())
+    wanted = {file.relative_to(source).as_posix() for folder in folders for file in (source / folder).rglob("*.*")}
+    assert {name for name in wanted if (source / name).is_file()} - held == set()

@@ -1,7 +1,7 @@
 """What the gate says: on a screen, as JSON, and as a JUnit file."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from pydantic import AwareDatetime
@@ -10,6 +10,7 @@ from audit_service.domain.gate import Check, GateOutcome
 from audit_service.domain.manifest import Frozen
 from audit_service.domain.results import Sentence, VerdictValue
 from audit_service.domain.sentences import english
+from audit_service.errors import AuditError
 
 _SIGNS = {GateOutcome.PASS: "pass", GateOutcome.FAIL: "FAIL", GateOutcome.UNKNOWN: "cannot tell"}
 
@@ -48,21 +49,16 @@ class GateReport(Frozen):
 
 def junit(report: GateReport) -> bytes:
     """The checks as test cases: a failed one is a failure, one that cannot be told an error."""
-    seconds = f"{(report.ended_at - report.started_at).total_seconds():.3f}"
-    counts = {
-        "tests": str(len(report.checks)),
-        "failures": str(sum(check.outcome is GateOutcome.FAIL for check in report.checks)),
-        "errors": str(sum(check.outcome is GateOutcome.UNKNOWN for check in report.checks)),
-        "time": seconds,
-    }
-    root = Element("testsuites", {"name": "audit-service gate", **counts})
-    suite = SubElement(
-        root,
+    seconds = (report.ended_at - report.started_at).total_seconds()
+    suite = Element(
         "testsuite",
         {
             "name": f"{report.behavior} on {report.model} {report.version}",
-            **counts,
+            "tests": str(len(report.checks)),
+            "failures": str(sum(check.outcome is GateOutcome.FAIL for check in report.checks)),
+            "errors": str(sum(check.outcome is GateOutcome.UNKNOWN for check in report.checks)),
             "skipped": "0",
+            "time": f"{seconds:.3f}",
             "timestamp": _stamp(report.started_at),
         },
     )
@@ -73,6 +69,25 @@ def junit(report: GateReport) -> bytes:
     for check in report.checks:
         _case(suite, check, behavior=report.behavior)
     SubElement(suite, "system-out").text = _plain("\n".join(report.lines()))
+    return _document(suite)
+
+
+def junit_of_error(error: AuditError, *, model: str, behavior: str) -> bytes:
+    """An audit that could not be run, as one test case that is an error: a pipeline shows why it stopped."""
+    counts = {"tests": "1", "failures": "0", "errors": "1", "skipped": "0", "time": "0"}
+    suite = Element(
+        "testsuite", {"name": _plain(f"{behavior} on {model}"), **counts, "timestamp": _stamp(datetime.now(UTC))}
+    )
+    case = SubElement(suite, "testcase", {"name": "audit", "classname": _plain(behavior), "time": "0"})
+    said = {"type": error.urn(), "message": _plain(f"{error.title}. {error.message}")}
+    SubElement(case, "error", said).text = _plain(str(error))
+    return _document(suite)
+
+
+def _document(suite: Element) -> bytes:
+    totals = {name: suite.attrib[name] for name in ("tests", "failures", "errors", "time")}
+    root = Element("testsuites", {"name": "audit-service gate", **totals})
+    root.append(suite)
     indent(root)
     document: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
     return document

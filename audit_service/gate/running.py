@@ -14,8 +14,9 @@ from audit_service.domain.auditfile import AuditFile, ModelSource
 from audit_service.domain.gate import change_checks, mechanism_notes, together, verdict_checks
 from audit_service.domain.lifecycle import TERMINAL, RunState
 from audit_service.domain.manifest import digest
-from audit_service.errors import InvalidInput, NotFound
-from audit_service.gate.report import GateReport
+from audit_service.errors import AuditError, Cancelled, InvalidInput, NotFound
+from audit_service.files import write_whole
+from audit_service.gate.report import GateReport, junit, junit_of_error
 from audit_service.registry.inspection import hashes
 from audit_service.registry.schemas import Dtype, ModelVersionCreate
 from audit_service.revalidation.schemas import RevalidationCreate
@@ -41,6 +42,21 @@ class Done(NamedTuple):
 
     run: Run
     earlier: Run | None
+
+
+def gate_into(junit_file: Path | None, asked: Asked, *, console: Console) -> GateReport:
+    """``gate``, with a JUnit file of what it found, or of why nothing could be told. Raises what ``gate`` raises."""
+    try:
+        report = gate(asked, console=console)
+    except Cancelled:
+        raise
+    except AuditError as error:
+        if junit_file is not None:
+            write_whole(junit_file, junit_of_error(error, model=asked.model, behavior=asked.behavior))
+        raise
+    if junit_file is not None:
+        write_whole(junit_file, junit(report))
+    return report
 
 
 def gate(asked: Asked, *, console: Console) -> GateReport:

@@ -38,6 +38,17 @@ def test_an_example_asks_for_options_that_exist(file: Path) -> None:
         assert all(option in help_text for option in options), options
 
 
+@pytest.mark.parametrize("file", FILES.values())
+def test_an_example_sets_up_from_the_repository_and_from_no_index(file: Path) -> None:
+    """The project's name on an index may be anybody's."""
+    lines = [line for text in _strings(yaml.safe_load(file.read_text())) for line in text.splitlines()]
+    assert not [line for line in lines if "pip install" in line]
+    calls = [match for line in lines if (match := re.search(r"(deploy/setup-[a-z]+\.sh) (\w+)", line))]
+    assert calls
+    for script, part in (call.groups() for call in calls):
+        assert f"    {script} {part} " in (EXAMPLES.parent / script).read_text()
+
+
 def _strings(value: object) -> list[str]:
     if isinstance(value, dict):
         return [text for part in value.values() for text in _strings(part)]

@@ -104,7 +104,11 @@ def test_what_cannot_be_told_ends_with_status_2(folder: Path, audit_file: Path) 
 def test_an_audit_that_cannot_be_read_is_status_2_too_with_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("model: {name: x}\n")
-    answer = gate(folder, "--model", tmp_path, "--behavior", bad)
+    answer = gate(folder, "--model", tmp_path, "--behavior", bad, "--junit", tmp_path / "gate.xml")
     assert answer.returncode == 2
     assert "model.path: Field required" in answer.stderr
     assert "Traceback" not in answer.stderr
+    [suite] = JUnitXml.fromfile(str(tmp_path / "gate.xml"))
+    assert (suite.tests, suite.failures, suite.errors) == (1, 0, 1)
+    [case] = suite
+    assert "bad.yaml does not describe an audit" in case.result[0].message
