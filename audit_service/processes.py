@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
@@ -19,7 +19,7 @@ from audit_service import dispatch, embedded
 from audit_service.client import Client
 from audit_service.db.migrating import assert_current, migrate
 from audit_service.embedded.processes import Child, start, wait_until
-from audit_service.errors import Conflict, Unavailable
+from audit_service.errors import Conflict, InvalidInput, Unavailable
 from audit_service.files import write_secret
 from audit_service.settings import Settings, get_settings
 
@@ -76,6 +76,8 @@ def serve(settings: Settings, *, say: Callable[[str], None]) -> None:
     from audit_service.app import create_app  # noqa: PLC0415
     from audit_service.identity import bootstrap  # noqa: PLC0415
 
+    # The first administrator's token is shown there alone: it must not be made where it cannot be kept.
+    _writable(settings.data_dir)
     app = create_app()
     if made := bootstrap.first_administrator(app.state.database):
         keep_token(settings, made.text)
@@ -91,7 +93,6 @@ def serve(settings: Settings, *, say: Callable[[str], None]) -> None:
         ) from error
     url = f"http://{settings.host}:{listening.getsockname()[1]}"
     file = _address_file(settings)
-    file.parent.mkdir(parents=True, exist_ok=True)  # with servers of the user's own, nobody has made it yet
     file.write_text(json.dumps({"url": url, "pid": os.getpid()}))
     say(f"audit-service answers at {url} (documentation: {url}/docs)")
     try:
@@ -233,6 +234,14 @@ def kept_token(settings: Settings) -> str | None:
         return _token_file(settings).read_text().strip()
     except FileNotFoundError:
         return None
+
+
+def _writable(folder: Path) -> None:
+    """The folder is there and takes files, or InvalidInput."""
+    with suppress(OSError):  # what it cannot make is not there, which the next line finds
+        folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InvalidInput(f"{folder} cannot be written.", remedy="Set AUDIT_DATA_DIR to a folder that can.")
 
 
 def _token_file(settings: Settings) -> Path:
