@@ -49,7 +49,8 @@ def _sources(context: Context, sheet: Datasheet) -> Block:
 
 
 def _seen(context: Context, words: Words) -> str:
-    figures = context.t.join(f"{cue} {figure:,g}" for cue, figure in words.figures.items())
+    """Figures are sorted by cue: a mapping's order is lost on its way through the database and the bundle."""
+    figures = context.t.join(f"{cue} {figure:,g}" for cue, figure in sorted(words.figures.items()))
     told = [words.seen, f"{words.unit}: {figures}" if figures else None]
     nothing = "–" if words.standing is Standing.OWN else context.t("words.not_seen")
     return " ".join(part for part in told if part) or nothing
