@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from audit_service.domain.plan import Direction
 from audit_service.domain.sitenames import sites_named
-from audit_service.domain.sites import ALL, HEAD_KINDS, SiteKind
+from audit_service.domain.sites import HEAD_KINDS, SiteKind
 from workers.rendering.blocks import HeatMap, HeatMaps
 from workers.rendering.charts import chart_png, chart_svg
 
@@ -52,20 +52,21 @@ def _effects(arrays: Arrays, tokens: Sequence[str], direction: Direction) -> Ite
 
 
 def _paths(names: Sequence[str], effects: NDArray[Any], direction: Direction) -> Iterator[HeatMap]:
-    """A panel for each sender: its receivers by layer; those that are joint sets have no place in one."""
+    """Panels of receivers by layer, one for each sender, or of senders, if they are more; joint sets have no place."""
+    ends = [name.split(" -> ") for name in names]
+    fixed = int(len({sender for sender, _ in ends}) > len({receiver for _, receiver in ends}))
     found: dict[str, dict[str, dict[int, float]]] = {}
-    for name, effect in zip(names, effects.tolist(), strict=True):
-        sender, _, receiver = name.partition(" -> ")
-        sites = sites_named(receiver)
+    for both, effect in zip(ends, effects.tolist(), strict=True):
+        sites = sites_named(both[1 - fixed])
         if len(sites) == 1:
-            site = sites[0]
-            head = "" if site.head is None else f" head {site.head}"
-            where = "" if site.segment == ALL else f" {site.segment}"
-            found.setdefault(sender, {}).setdefault(f"{site.kind}{head}{where}", {})[site.layer] = effect
-    for sender, rows in found.items():
+            [site] = sites
+            ways = f"{('from', 'to')[fixed]} {both[fixed]}: {site.kind}"
+            title, row = (ways, site.segment) if site.head is None else (f"{ways} {site.segment}", f"head {site.head}")
+            found.setdefault(title, {}).setdefault(row, {})[site.layer] = effect
+    for title, rows in found.items():
         layers = range(1 + max(layer for row in rows.values() for layer in row))
         cells = np.array([[row.get(layer, np.nan) for row in rows.values()] for layer in layers])
-        yield _panel(f"from {sender}, {direction}", list(rows), cells)
+        yield _panel(f"{title}, {direction}", list(rows), cells)
 
 
 def _lens(arrays: Arrays, tokens: Sequence[str]) -> Iterator[HeatMap]:

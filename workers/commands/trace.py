@@ -51,7 +51,7 @@ def trace(
         list[str] | None,
         typer.Option(
             help="What a sender alone tells a receiver, as in 'z.L5.3.all -> q.L9.*.decision'; * stands for each layer "
-            "behind the sender or each head, + joins senders of one layer, or receivers. May be repeated."
+            "or each head, + joins senders of one layer, or receivers. May be repeated."
         ),
     ] = None,
     freeze_mlps: Annotated[
@@ -172,13 +172,7 @@ def trace(
         words = [str(subject.tokenizer.decode([token])) for token in request.clean]
         write_whole(picture, drawn(arrays, tokens=words, directions=directions, suffix=picture.suffix))
     kept.remove()
-    for prefix in ("", *(f"{way}." for way in directions)):
-        if (missed := arrays.get(f"{prefix}missed_at_most")) is not None:
-            err.print(
-                f"{prefix.rstrip('.') or directions[0]}: of the cells that were not patched, at most {missed} have an "
-                f"effect of {threshold:g} nats or more (95 % confidence over the draw)",
-                highlight=False,
-            )
+    _say_what_was_missed(arrays, directions)
     err.print(
         f"clean {float(arrays['clean']):+.4f} nats, corrupt {float(arrays['corrupt']):+.4f} nats → {out}",
         highlight=False,
@@ -228,6 +222,20 @@ def _bar() -> Iterator[Callable[[int, int, float], None]]:
     with Progress(*columns, TextColumn("largest effect {task.fields[effect]:.3f} nats"), console=err) as bar:
         task = bar.add_task("", total=None, effect=0.0)
         yield lambda done, total, effect: bar.update(task, completed=done, total=total, effect=effect)
+
+
+def _say_what_was_missed(arrays: Arrays, directions: tuple[Direction, ...]) -> None:
+    for direction in directions:
+        prefix = f"{direction}." if len(directions) > 1 else ""
+        if (missed := arrays.get(f"{prefix}missed_at_most")) is None:
+            continue
+        names = [name.removesuffix(".estimate") for name in arrays if name.endswith(".estimate")]
+        left = sum(int(np.isnan(arrays[name].astype(np.float32)).sum()) for name in names if name.startswith(prefix))
+        err.print(
+            f"{direction}: of the {left} cells that were not patched, at most {missed} have an effect of "
+            f"{float(arrays[f'{prefix}threshold']):g} nats or more (95 % confidence over the draw)",
+            highlight=False,
+        )
 
 
 def _listed(cells: NDArray[np.generic]) -> object:

@@ -15,7 +15,7 @@ from workers.engine.losses import next_token_log_p
 from workers.engine.placing import heads_of, require_change
 from workers.engine.progress import Keep, Progress, StopCheck, kept_under
 from workers.engine.requests import TEXTS, Screening, TraceRequest
-from workers.engine.routes import Route, measure_routes, route_named
+from workers.engine.routes import Route, measure_routes, routes_named
 from workers.engine.screening import screen
 from workers.engine.subject import Subject
 from workers.engine.sweep import Asked, Map, cells_named, map_of, measure
@@ -60,10 +60,11 @@ def planned_of(subject: Subject, request: TraceRequest, pair: EncodedPair, runs:
     maps = [map_of(subject, kind, asked, segments=request.segments, window=request.window) for kind in request.kinds]
     if request.named:
         maps.append(_cells(subject, request.named, asked, sides[0]))
-    routes = [route_named(subject, text, asked) for text in request.paths]
-    for exchanges in {route.senders for route in routes}:
-        require_change(subject.anatomy, exchanges, *sides[0])
-    return Planned(direction, maps, routes, sides)
+    routes = {text: routes_named(subject, text, asked) for text in request.paths}
+    for text, found in routes.items():
+        if "*" not in text:
+            require_change(subject.anatomy, found[0].senders, *sides[0])
+    return Planned(direction, maps, [route for found in routes.values() for route in found], sides)
 
 
 def _cells(subject: Subject, named: Sequence[str], asked: Asked, sides: tuple[Recording, Recording]) -> Map:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit_service.domain.labels import LabelTokens
-from audit_service.domain.plan import Mapping
 from audit_service.domain.sitenames import names_matching, sites_named
 from audit_service.domain.sites import Site
 from audit_service.errors import InvalidTrace
@@ -19,7 +18,6 @@ from workers.engine.positions import Exchange, exchange_of
 from workers.engine.progress import Keep, Progress, StopCheck, never_stop, no_progress
 from workers.engine.subject import Subject
 from workers.engine.sweep import Asked
-from workers.engine.tokens import EncodedPrompt
 
 ARROW = "->"
 
@@ -33,30 +31,33 @@ class Route(NamedTuple):
     receivers: tuple[tuple[Exchange, ...], ...]
 
 
-def route_named(subject: Subject, text: str, asked: Asked) -> Route:
-    """The route of a path by name; * stands for every layer that hears the sender, or every head.
+def routes_named(subject: Subject, text: str, asked: Asked) -> list[Route]:
+    """The routes of a path by name: * stands for each sender, and for every layer or head that hears it.
 
     Names joined by + send, or hear, together. Raises InvalidTrace for a path that the model does not have.
     """
     sender, arrow, receiver = (part.strip() for part in text.partition(ARROW))
     if not (sender and arrow and receiver) or ARROW in receiver:
         raise InvalidTrace(f"{text!r} names no path", remedy="write for instance 'z.L5.3.all -> q.L9.*.decision'")
-    senders = tuple(asked.exchange(site) for site in sites_named(sender))
-    found = {}
-    for name in names_matching(
-        receiver, layers=range(subject.anatomy.layers), heads_of=partial(heads_of, subject.anatomy)
-    ):
-        each = tuple(_receiver(site, asked.recipient, asked.mapping) for site in sites_named(name))
-        if "*" not in receiver or _hear(subject, each, senders):
-            found[name] = each
+    matching = partial(
+        names_matching, layers=range(subject.anatomy.layers), heads_of=partial(heads_of, subject.anatomy)
+    )
+    heard = {name: [_receiver(site, asked) for site in sites_named(name)] for name in matching(receiver)}
+    found = []
+    for name in matching(sender):
+        senders = tuple(asked.exchange(site) for site in sites_named(name))
+        behind = {to: each for to, each in heard.items() if "*" not in text or _hear(subject, each, senders)}
+        if behind:
+            names = tuple(f"{name} {ARROW} {to}" for to in behind)
+            found.append(Route(names, senders, tuple(map(tuple, behind.values()))))
     if not found:
-        raise InvalidTrace(f"{text!r}: no receiver comes after the sender", remedy="name receivers behind the sender")
-    return Route(tuple(f"{sender} {ARROW} {name}" for name in found), senders, tuple(found.values()))
+        raise InvalidTrace(f"{text!r}: no receiver comes after a sender", remedy="name receivers behind the sender")
+    return found
 
 
-def _receiver(site: Site, prompt: EncodedPrompt, mapping: Mapping) -> Exchange:
+def _receiver(site: Site, asked: Asked) -> Exchange:
     """What a receiver hears stands at the same positions of the same prompt."""
-    return exchange_of(site, prompt, prompt, mapping)
+    return exchange_of(site, asked.recipient, asked.recipient, asked.mapping)
 
 
 def _hear(subject: Subject, receivers: Sequence[Exchange], senders: Sequence[Exchange]) -> bool:
