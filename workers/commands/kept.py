@@ -5,17 +5,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from audit_service.domain.manifest import digest
 from audit_service.files import write_whole
 from audit_service.registry.inspection import hashes
-
-Cells = NDArray[Any]
-"""Of the number format that they were computed in."""
+from workers.engine.progress import Cells
 
 
 @dataclass(frozen=True, slots=True)

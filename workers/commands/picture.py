@@ -21,7 +21,8 @@ def drawn(arrays: Arrays, *, tokens: Sequence[str], directions: Sequence[Directi
     Effects are d patched minus d of the run that was patched, in nats; layers run from left to right. Cells that were
     not measured stay empty, and estimates have panels of their own that say so.
     """
-    effects = [panel for direction in directions for panel in _effects(arrays, tokens, direction)]
+    layers = _layers(arrays)
+    effects = [panel for direction in directions for panel in _effects(arrays, tokens, direction, layers)]
     panels = (*effects, *_lens(arrays, tokens))
     largest = max((abs(v) for panel in panels for row in panel.values for v in row if v is not None), default=0)
     chart = HeatMaps(
@@ -35,7 +36,15 @@ def drawn(arrays: Arrays, *, tokens: Sequence[str], directions: Sequence[Directi
     return chart_png(chart) if suffix == ".png" else chart_svg(chart).encode()
 
 
-def _effects(arrays: Arrays, tokens: Sequence[str], direction: Direction) -> Iterator[HeatMap]:
+def _layers(arrays: Arrays) -> int:
+    """Layers that panels of paths show: as many as the maps have, or as a path names."""
+    names = [str(name) for name in arrays.get("paths.names", ())]
+    named = [site.layer + 1 for name in names for end in name.split(" -> ") for site in sites_named(end)]
+    maps = [len(cells) for name, cells in arrays.items() if name.rpartition(".")[2] in list(SiteKind)]
+    return max([*named, *maps], default=0)
+
+
+def _effects(arrays: Arrays, tokens: Sequence[str], direction: Direction, layers: int) -> Iterator[HeatMap]:
     base = arrays["clean" if direction is Direction.NOISE else "corrupt"]
     for kind in SiteKind:
         cells = arrays.get(f"{direction}.{kind}", arrays.get(kind))
@@ -48,10 +57,10 @@ def _effects(arrays: Arrays, tokens: Sequence[str], direction: Direction) -> Ite
                 yield _panel(f"{kind}, {direction}: estimates, not measured", rows, estimates)
     paths = arrays.get(f"{direction}.paths", arrays.get("paths"))
     if paths is not None:
-        yield from _paths([str(name) for name in arrays["paths.names"]], paths - base, direction)
+        yield from _paths([str(name) for name in arrays["paths.names"]], paths - base, direction, layers)
 
 
-def _paths(names: Sequence[str], effects: NDArray[Any], direction: Direction) -> Iterator[HeatMap]:
+def _paths(names: Sequence[str], effects: NDArray[Any], direction: Direction, layers: int) -> Iterator[HeatMap]:
     """Panels of receivers by layer, one for each sender, or of senders, if they are more; joint sets have no place."""
     ends = [name.split(" -> ") for name in names]
     fixed = int(len({sender for sender, _ in ends}) > len({receiver for _, receiver in ends}))
@@ -64,8 +73,7 @@ def _paths(names: Sequence[str], effects: NDArray[Any], direction: Direction) ->
             title, row = (ways, site.segment) if site.head is None else (f"{ways} {site.segment}", f"head {site.head}")
             found.setdefault(title, {}).setdefault(row, {})[site.layer] = effect
     for title, rows in found.items():
-        layers = range(1 + max(layer for row in rows.values() for layer in row))
-        cells = np.array([[row.get(layer, np.nan) for row in rows.values()] for layer in layers])
+        cells = np.array([[row.get(layer, np.nan) for row in rows.values()] for layer in range(layers)])
         yield _panel(f"{title}, {direction}", list(rows), cells)
 
 

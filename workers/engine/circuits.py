@@ -7,6 +7,7 @@ means.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +41,18 @@ class Curve(NamedTuple):
     """Area between it and 1."""
 
 
+class Pruned(NamedTuple):
+    """What is left of the highest-scored edges when all that can be spared one after another are taken out."""
+
+    circuit: Edges
+    """[reader, sender]"""
+    faithfulness: float
+    accounts_for: NDArray[np.float64]
+    """[edge, in reading order] minimality: the faithfulness that is lost with the edge."""
+    incompleteness: NDArray[np.float64]
+    """[1 + draws] faithfulness by which model and circuit differ without all edges, and without random halves."""
+
+
 class Verified(NamedTuple):
     """Exact effects of single edges in the whole model: of the highest-scored ones and of a sample of the rest."""
 
@@ -65,7 +78,7 @@ def edge_scores(
         raise InvalidTrace(
             f"{steps} steps are no path", remedy="use one step, or five or more for integrated gradients"
         )
-    scores = np.array([_scores(contrast, steps, should_stop) for contrast in contrasts])
+    scores = np.array([each.keep(f"scores.{steps}", partial(_scores, each, steps, should_stop)) for each in contrasts])
     means: NDArray[np.float64] = scores.mean(axis=0)
     return means
 
@@ -172,6 +185,29 @@ def prune(
     return circuit
 
 
+def pruned(
+    contrasts: Sequence[Contrast],
+    scores: NDArray[np.float64],
+    *,
+    among: int,
+    threshold: float,
+    seed: int = 0,
+    progress: Progress = no_progress,
+    should_stop: StopCheck = never_stop,
+) -> Pruned:
+    """``prune`` the ``among`` highest-scored edges, and measure what is left; InvalidTrace if nothing is."""
+    highest = largest(scores, contrasts[0].graph.edges, among)
+    found = prune(contrasts, highest, threshold=threshold, order=scores, progress=progress, should_stop=should_stop)
+    if not found.any():
+        raise InvalidTrace(
+            f"no edge among the {among} highest-scored moves d by {threshold:g} nats, so pruning leaves none",
+            remedy="prune by less, or among more edges",
+        )
+    whole = float(faithfulness(contrasts, found[None], should_stop=should_stop)[0])
+    accounts_for = minimality(contrasts, found, should_stop=should_stop)
+    return Pruned(found, whole, accounts_for, incompleteness(contrasts, found, seed=seed, should_stop=should_stop))
+
+
 def _backwards(circuit: Edges, order: NDArray[np.float64] | None) -> list[tuple[int, int]]:
     rank = np.zeros(circuit.shape) if order is None else np.abs(order)
     edges = [(int(reader), int(sender)) for reader, sender in zip(*np.nonzero(circuit), strict=True)]
@@ -212,6 +248,7 @@ def verify(
     threshold: float,
     seed: int,
     alpha: float = 0.05,
+    progress: Progress = no_progress,
     should_stop: StopCheck = never_stop,
 ) -> Verified:
     """Measure the effects of the ``top`` edges by score and of ``sample`` others, and bound what was missed.
@@ -223,8 +260,12 @@ def verify(
     order = numbers[np.argsort(-np.abs(scores.ravel()[numbers]), kind="stable")]
     drawn = drawn_from(order[top:], sample, seed)
     chosen = np.concatenate([order[:top], drawn])
-    values = _decisions(contrasts, _without_each(edges, chosen), should_stop)
-    effects = (values - np.array([[contrast.d_clean] for contrast in contrasts])).mean(axis=0)
+    found = []
+    for done, contrast in enumerate(contrasts, start=1):
+        values = contrast.decisions(_without_each(edges, chosen), should_stop=should_stop)
+        found.append(values - contrast.d_clean)
+        progress(done, len(contrasts), float(np.abs(found).max()))
+    effects: NDArray[np.float64] = np.array(found, dtype=np.float64).mean(axis=0)
     missed = missed_at_most(effects[top:], total=len(order[top:]), threshold=threshold, alpha=alpha)
     return Verified(chosen, effects, len(drawn), missed)
 

@@ -1,8 +1,8 @@
 """How long work says where it is, and is told to stop."""
 
 from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from audit_service.errors import Cancelled
@@ -12,7 +12,8 @@ Progress = Callable[[int, int, float], None]
 StopCheck = Callable[[], bool]
 """Asked between layers; true means that the user wants the work to end."""
 
-Cells = NDArray[np.float32]
+Cells = NDArray[Any]
+"""Of the number format that they are computed in."""
 Keep = Callable[[str, Callable[[], Cells]], Cells]
 """Gives what was kept under a name, or computes and keeps it: how long work that was stopped goes on."""
 

@@ -1,6 +1,7 @@
 """Where a task's answer is carried: exact effects by layer and role of the token, and by head, over many pairs."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from workers.engine.answers import unpatched
 from workers.engine.donors import record
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
-from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
+from workers.engine.progress import Keep, Progress, StopCheck, keep_nothing, never_stop, no_progress
 from workers.engine.subject import Subject
 
 END = "end"
@@ -78,6 +79,7 @@ def role_maps(
     subject: Subject,
     pairs: Sequence[EncodedTask],
     *,
+    keep: Keep = keep_nothing,
     progress: Progress = no_progress,
     should_stop: StopCheck = never_stop,
 ) -> RoleMaps:
@@ -92,16 +94,24 @@ def role_maps(
     gained = np.zeros(layers * (len(roles) + heads))
     ends = np.zeros((len(pairs), 2))
     for number, pair in enumerate(pairs):
-        clean, corrupt = (record(subject, ids, should_stop=should_stop) for ids in (pair.clean, pair.corrupt))
-        ends[number] = [float(unpatched(subject, [one], pair.labels)) for one in (clean, corrupt)]
-        cells = _cells(pair, roles, layers, heads)
-        gained += patch(subject, corrupt, clean, cells, labels=pair.labels, should_stop=should_stop) - ends[number, 1]
+        found = keep(f"maps.{number}", partial(_patched, subject, pair, roles, should_stop))
+        ends[number], patched = found[:2], found[2:]
+        gained += patched - ends[number, 1]
         progress(number + 1, len(pairs), 0.0)
     whole = float((ends[:, 0] - ends[:, 1]).sum())
     if abs(whole) < 1e-6 * len(pairs):
         raise InvalidTrace("the model answers both prompts alike", remedy="use a task that this model can do")
     residual, by_head = np.split(gained / whole, [layers * len(roles)])
     return RoleMaps(roles, residual.reshape(layers, -1), by_head.reshape(layers, -1), ends[:, 0], ends[:, 1])
+
+
+def _patched(subject: Subject, pair: EncodedTask, roles: Sequence[str], should_stop: StopCheck) -> NDArray[np.float32]:
+    """D of the clean and of the corrupt prompt, then of each patched run."""
+    clean, corrupt = (record(subject, ids, should_stop=should_stop) for ids in (pair.clean, pair.corrupt))
+    ends = [float(unpatched(subject, [one], pair.labels)) for one in (clean, corrupt)]
+    cells = _cells(pair, roles, subject.anatomy.layers, subject.anatomy.heads)
+    patched = patch(subject, corrupt, clean, cells, labels=pair.labels, should_stop=should_stop)
+    return np.concatenate([np.array(ends, np.float32), patched])
 
 
 def _cells(pair: EncodedTask, roles: Sequence[str], layers: int, heads: int) -> list[Exchange]:

@@ -11,6 +11,7 @@ of a layer's attention the layer receives one copy of the stream for each reader
 queries, keys or values are used.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from workers.engine.donors import record
 from workers.engine.entry import Entry, enter, take_positions
 from workers.engine.families import Flow
 from workers.engine.hooks import narrowed, on_output, summed
-from workers.engine.progress import StopCheck, never_stop, stop_if_asked
+from workers.engine.progress import Keep, StopCheck, keep_nothing, never_stop, stop_if_asked
 from workers.engine.readout import check_labels, logits
 from workers.engine.selfcheck import TOLERANCE
 from workers.engine.subject import Subject
@@ -252,7 +253,16 @@ class Whole:
 class Contrast:
     """A clean and a corrupt prompt of equal length, whose circuits are run."""
 
-    def __init__(self, subject: Subject, clean: Sequence[int], corrupt: Sequence[int], labels: LabelTokens) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        clean: Sequence[int],
+        corrupt: Sequence[int],
+        labels: LabelTokens,
+        *,
+        keep: Keep = keep_nothing,
+    ) -> None:
+        """``keep`` keeps what is measured of circuits, so that stopped work can go on."""
         if len(labels.beginnings) > 1:
             raise InvalidTrace(
                 "circuits are found for labels of one token each", remedy="declare labels of one token each"
@@ -264,7 +274,7 @@ class Contrast:
                 remedy="use cues of equal token length",
             )
         check_labels(subject, labels)
-        self.subject, self.labels = subject, labels
+        self.subject, self.labels, self.keep = subject, labels, keep
         self.clean, self.corrupt = enter(subject, clean), enter(subject, corrupt)
         self.wiring = Wiring(subject, self.clean)
         self.graph = self.wiring.graph
@@ -293,9 +303,13 @@ class Contrast:
         rows, split = logits(self.subject, stream, tokens=self.labels.firsts), len(self.labels.favorable)
         return rows[:, :split].logsumexp(1) - rows[:, split:].logsumexp(1)
 
-    @torch.no_grad()
     def decisions(self, circuits: NDArray[np.bool_], *, should_stop: StopCheck = never_stop) -> NDArray[np.float32]:
         """Decision value [circuit] of the clean prompt when only the edges [circuit, reader, sender] carry it."""
+        name = hashlib.sha256(np.packbits(circuits).tobytes()).hexdigest()[:32]
+        return self.keep(f"circuits.{name}", lambda: self._decisions(circuits, should_stop))
+
+    @torch.no_grad()
+    def _decisions(self, circuits: NDArray[np.bool_], should_stop: StopCheck) -> NDArray[np.float32]:
         device, length = self.subject.device, len(self.clean.ids)
         at_once = max(1, ROWS_AT_ONCE // (length * self.graph.copies))
         found = [

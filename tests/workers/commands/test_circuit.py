@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from audit_service.cli import app
-from audit_service.errors import InvalidInput, InvalidPairs
+from audit_service.errors import InvalidInput, InvalidPairs, InvalidTrace
 from tests import planted
 from workers.commands.circuit import circuit
+from workers.engine.wiring import Contrast
 
 TASK = """
 title: Who is called
@@ -66,6 +69,49 @@ def test_the_planted_edges_are_measured_and_drawn(model: Path, tmp_path: Path) -
     np.testing.assert_allclose(np.array(found["residual_share"])[:2, 0], 1, atol=1e-4)
     assert found["faithfulness"][-1] == pytest.approx(1, abs=1e-4)
     assert (tmp_path / "out" / "circuit.svg").read_text().count("<svg") == 1
+
+
+def test_the_planted_edges_are_what_pruning_leaves(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"model": str(model), "top": 1, "sample": 1, "steps": 1, "device": "cpu"}
+    circuit(_file(tmp_path), out=tmp_path / "out", prune=0.01, among=40, **options)
+    found = json.loads((tmp_path / "out" / "circuit.json").read_text())["pruned"]
+    assert found["among_the_highest_scored"] == 40
+    assert found["faithfulness"] == pytest.approx(1, abs=1e-4)
+    edges = {(edge["sender"], edge["reader"]): edge["accounts_for"] for edge in found["edges"]}
+    assert edges == pytest.approx({("input", "a1.h2.v"): 1, ("a1.h2", "m2"): 1, ("m2", "answer"): 1}, abs=1e-4)
+    assert found["incompleteness"]["without_all_of_it"] == pytest.approx(0, abs=1e-4)
+    assert max(found["incompleteness"]["without_random_halves"]) == pytest.approx(0, abs=1e-4)
+    assert "3 of 40 edges are left, faithfulness 1.00" in " ".join(capsys.readouterr().err.split())
+    assert "pruned circuit, 3 edges" in (tmp_path / "out" / "circuit.svg").read_text()
+    with pytest.raises(InvalidTrace, match="pruning leaves none"):
+        circuit(_file(tmp_path), out=tmp_path / "none", prune=1e6, **options)
+
+
+def test_a_stopped_circuit_goes_on_where_it_was(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"model": str(model), "top": 2, "sample": 2, "steps": 2, "device": "cpu", "prune": 0.01}
+    real, runs, stop_at = Contrast._decisions, [], [0]
+
+    def measured(contrast: Contrast, circuits: Any, should_stop: Any) -> Any:
+        runs.append(len(circuits))
+        if len(runs) == stop_at[0]:
+            raise KeyboardInterrupt
+        return real(contrast, circuits, should_stop)
+
+    monkeypatch.setattr(Contrast, "_decisions", measured)
+    circuit(_file(tmp_path), out=tmp_path / "whole", among=20, **options)
+    undisturbed = len(runs)
+    stop_at[0] = undisturbed + 7
+    with pytest.raises(typer.Exit) as stopped:
+        circuit(_file(tmp_path), out=tmp_path / "out", among=20, **options)
+    assert stopped.value.exit_code == 130
+    assert not (tmp_path / "out").exists()
+    circuit(_file(tmp_path), out=tmp_path / "out", among=20, **options)
+    assert len(runs) == 2 * undisturbed + 1  # the stopped one was begun twice
+    for name in ("circuit.json", "circuit.svg"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list(tmp_path.glob(".*.cells"))
 
 
 def test_the_same_task_gives_the_same_picture(model: Path, tmp_path: Path) -> None:
