@@ -12,11 +12,12 @@ from audit_service.domain.joint import site_pairs
 from audit_service.domain.metrics import ANSWER, TOTAL
 from audit_service.domain.pairs import Pair
 from audit_service.domain.plan import ABLATIONS, Corruption, Direction, Plan
-from audit_service.domain.sites import Site
+from audit_service.domain.sites import HEAD_KINDS, Site
 from audit_service.domain.trace import DecisionCells, EffectCells
+from audit_service.errors import InvalidTrace
 from workers.engine.decisions import Decisions, measure_decisions
 from workers.engine.patching import PairEffects
-from workers.engine.placing import check
+from workers.engine.placing import check, heads_of
 from workers.engine.positions import Exchange
 from workers.engine.subject import Subject
 from workers.engine.tokens import EncodedPair, labels_of, prompts_of
@@ -128,10 +129,24 @@ def effect_cells(
 
 
 def require_sites(subject: Subject, plan: Plan) -> None:
-    """Raise InvalidTrace for a site that the model does not have: in the first shard, before the decisions even."""
+    """Raise InvalidTrace for a site that the model does not have, or has and the plan leaves out.
+
+    Asked in the first shard, before the decisions even: a plan counts layers and heads as config.json does.
+    """
     for site in plan.sites:
         for one in site.parts:
             check(subject.anatomy, Exchange(one.kind, one.layer, one.head, (0,), (0,)))
+    anatomy, counted = subject.anatomy, plan.model
+    pairs = {"layers": (counted.layers, anatomy.layers)} | {
+        f"heads of {kind}": (counted.heads_of(kind), heads_of(anatomy, kind))
+        for kind in plan.tracing.kinds
+        if kind in HEAD_KINDS
+    }
+    if differing := [f"{told} {what}, not {found}" for what, (found, told) in pairs.items() if found != told]:
+        raise InvalidTrace(
+            f"the loaded model has other sites than its config.json says: {', '.join(differing)}",
+            remedy="correct config.json and register the model as a new version, or leave out sites of single heads",
+        )
 
 
 def joint_sets(plan: Plan, keys: Sequence[str]) -> list[tuple[Site, ...]]:

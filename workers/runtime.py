@@ -11,7 +11,7 @@ import structlog
 from audit_service.db.base import Owned
 from audit_service.db.handles import Database
 from audit_service.domain.plan import ModelIdentity
-from audit_service.errors import DatabaseDown, InvalidModel, NotFound
+from audit_service.errors import DatabaseDown, NotFound
 from audit_service.registry.inspection import verify_unchanged
 from audit_service.settings import get_settings
 from workers.engine.loading import load_subject
@@ -52,7 +52,6 @@ class Models:
 
         Raises:
             ModelChanged: the files in the folder are no longer those of the identity.
-            InvalidModel: it has other layers or heads than its configuration said when it was registered.
         """
         stamp = _stamp(path)
         if self._loaded is not None and self._loaded[:3] == (identity.digest, path, stamp):
@@ -60,22 +59,8 @@ class Models:
         self._loaded = None  # two models at once might not fit
         verify_unchanged(identity, path)
         subject = load_subject(path, dtype=identity.dtype, device=get_settings().device)
-        require_shape(identity, subject)
         self._loaded = (identity.digest, path, stamp, subject)
         return subject
-
-
-def require_shape(identity: ModelIdentity, subject: Subject) -> None:
-    """Raise InvalidModel unless the model has the layers and heads whose sites a plan lists."""
-    anatomy = subject.anatomy
-    found = (anatomy.layers, anatomy.heads, anatomy.kv_heads)
-    told = (identity.layers, identity.heads, identity.kv_heads or anatomy.kv_heads)
-    if found != told:
-        raise InvalidModel(
-            f"The loaded model has {found} layers, heads and heads of keys and values; its config.json says {told}.",
-            remedy="Correct config.json, and register the model as a new version; where its layers differ in their "
-            "numbers of heads, use `audit-service trace`.",
-        )
 
 
 _Stamp = frozenset[tuple[str, int, int]]

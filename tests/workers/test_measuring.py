@@ -11,18 +11,18 @@ from audit_service.domain.plan import Corruption, Direction, Judging, Mapping, P
 from audit_service.domain.planning import compose
 from audit_service.domain.shards import shards
 from audit_service.domain.sites import ALL, KV_KINDS, POSITIONED, SiteKind
-from audit_service.errors import InvalidModel, InvalidTrace
+from audit_service.errors import InvalidTrace
 from audit_service.registry.inspection import inspect
 from audit_service.registry.spans import unequal_spans
 from tests.domain.made import behavior
 from tests.tiny_model import save_tiny_model
 from tests.workers.engine import naive
 from tests.workers.engine.models import tiny
+from tests.workers.planted_audits import changed
 from workers.engine.loading import Subject, load_subject
 from workers.engine.positions import Exchange
 from workers.engine.tokens import labels_of, prompts_of
 from workers.measuring import effect_cells, require_sites
-from workers.runtime import require_shape
 
 KINDS = (SiteKind.Q, SiteKind.K, SiteKind.V, SiteKind.PATTERN)
 
@@ -99,10 +99,11 @@ def test_a_model_of_other_heads_than_its_configuration_said_is_refused(
     composed: tuple[Plan, PairSet, Subject],
 ) -> None:
     plan, _, subject = composed
-    require_shape(plan.model, subject)
-    require_shape(plan.model.model_copy(update={"kv_heads": None}), subject)
-    with pytest.raises(InvalidModel, match=r"\(2, 4, 2\) layers, heads and heads of keys and values"):
-        require_shape(plan.model.model_copy(update={"kv_heads": 4}), subject)
+    told = plan.model.model_copy(update={"kv_heads": 1})
+    with pytest.raises(InvalidTrace, match="2 heads of k, not 1, 2 heads of v, not 1"):
+        require_sites(subject, changed(plan, model=told))
+    with pytest.raises(InvalidTrace, match="2 layers, not 1"):
+        require_sites(subject, changed(plan, model=plan.model.model_copy(update={"layers": 1})))
 
 
 def test_kinds_that_carry_positions_are_those_that_the_engine_refuses_elsewhere() -> None:
