@@ -24,7 +24,7 @@ for name in [name for name in os.environ if name.startswith("AUDIT_") and name !
     del os.environ[name]
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-pytest_plugins = ["tests.service"]
+pytest_plugins = ["tests.service", "tests.things"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -72,6 +72,17 @@ class Asking:
         """Something to be done to a record, by its name in the path alone."""
         return kind.model_validate_json((await self._sender.ask("POST", path)).content)
 
+    async def _change(self, path: str, wanted: BaseModel, kind: type[A]) -> A:
+        """The record as it is now, with what ``wanted`` was given.
+
+        Raises Outdated if somebody else changes it at the same moment.
+        """
+        present = await self._sender.ask("GET", path)
+        headers = {"Content-Type": "application/json", "If-Match": present.headers["ETag"]}
+        body = wanted.model_dump_json(exclude_unset=True)
+        changed = await self._sender.ask("PATCH", path, content=body, headers=headers)
+        return kind.model_validate_json(changed.content)
+
     async def _end(self, path: str, kind: type[A]) -> A:
         return kind.model_validate_json((await self._sender.ask("DELETE", path)).content)
 

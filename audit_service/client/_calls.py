@@ -164,12 +164,7 @@ class Calls(RunCalls, PeopleCalls, RecordCalls):
 
         Raises Outdated if somebody else changes it at the same moment.
         """
-        path = f"/v1/schedules/{schedule_id}"
-        present = await self._sender.ask("GET", path)
-        headers = {"Content-Type": "application/json", "If-Match": present.headers["ETag"]}
-        body = wanted.model_dump_json(exclude_unset=True)
-        changed = await self._sender.ask("PATCH", path, content=body, headers=headers)
-        return Schedule.model_validate_json(changed.content)
+        return await self._change(f"/v1/schedules/{schedule_id}", wanted, Schedule)
 
     @call
     async def pause_schedule(self, schedule_id: str) -> Schedule:

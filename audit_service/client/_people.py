@@ -6,7 +6,7 @@ from audit_service.approvals.schemas import ApprovalRecord, DecisionMade, Submis
 from audit_service.client._asking import Asking, new_key
 from audit_service.client._modes import call, stream
 from audit_service.domain.roles import Role
-from audit_service.identity.schemas import Me, NewToken, Token, TokenCreate, User
+from audit_service.identity.schemas import Me, NewToken, Token, TokenCreate, User, UserChange
 from audit_service.sharing.schemas import NewShare, Share, ShareCreate
 
 
@@ -30,6 +30,11 @@ class PeopleCalls(Asking):
         """The organisation's people; pages are fetched as they are reached."""
         async for user in self._all("/v1/users", User):
             yield user
+
+    @call
+    async def change_user(self, user_id: str, wanted: UserChange) -> User:
+        """Give a person another role, or take the access away or back; what ``wanted`` was not given stays."""
+        return await self._change(f"/v1/users/{user_id}", wanted, User)
 
     @call
     async def issue_token(self, wanted: TokenCreate) -> NewToken:

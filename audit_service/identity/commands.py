@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audit_service.domain.roles import Role
-from audit_service.errors import Conflict, InvalidInput
+from audit_service.errors import Conflict, InvalidInput, NotFound
 from audit_service.identity.passwords import SHORTEST as SHORTEST_PASSWORD
 from audit_service.settings import get_settings
+from audit_service.terminal import request
 
 if TYPE_CHECKING:
     from audit_service.db.handles import Database
@@ -52,6 +53,28 @@ def list_users() -> None:
     with connected(get_settings()) as client:
         for user in client.users():
             typer.echo(f"{user.id}  {user.role:9} {'' if user.active else '(no access) '}{user.email}")
+
+
+@users.command("change")
+def change_user(
+    email: _Email,
+    role: Annotated[Role | None, typer.Option(help="Another role.")] = None,
+    active: Annotated[bool | None, typer.Option("--active/--no-access", help="Give or take access.")] = None,
+) -> None:
+    """Give a person another role, or take the access away or back; services' tokens that go beyond it are revoked."""
+    from audit_service.identity.schemas import UserChange  # noqa: PLC0415
+    from audit_service.processes import connected  # noqa: PLC0415
+
+    if role is None and active is None:
+        raise InvalidInput("Nothing is to be changed.", remedy="Name --role, --active or --no-access.")
+    given = {"role": role, "active": active}
+    with connected(get_settings()) as client:
+        found = next((one for one in client.users() if one.email == email.lower()), None)
+        if found is None:
+            raise NotFound(f"{email} does not work here.", remedy="List the people with `audit-service users list`.")
+        wanted = request(UserChange, **{name: value for name, value in given.items() if value is not None})
+        changed = client.change_user(found.id, wanted)
+    typer.echo(f"{changed.email} is {changed.role}{'' if changed.active else ', without access'}.")
 
 
 @tokens.command("add")

@@ -194,8 +194,10 @@ def change_user(  # noqa: PLR0917 - FastAPI names them
     if_match: IfMatch = None,
 ) -> User:
     """Give a person another role, or take the access away or back. It holds from the next request on."""
-    check(User.of(people.member(session, caller.organisation_id, user_id, lock=True)), if_match)
-    return tagged(response, User.of(people.change(session, caller, user_id, role=body.role, active=body.active)))
+    row = people.to_change(session, caller, user_id)
+    check(User.of(row), if_match)
+    people.change(session, row, role=body.role, active=body.active, by=caller.name)
+    return tagged(response, User.of(row))
 
 
 @router.get("/tokens")

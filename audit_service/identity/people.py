@@ -9,6 +9,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import undefer
 
+from audit_service.db import locks
 from audit_service.db.base import Ensured
 from audit_service.db.handles import Acting, Database, ReadSession, WriteSession, act, whom
 from audit_service.db.queries import narrowed
@@ -87,24 +88,34 @@ def ensure_user(session: WriteSession, email: str) -> UserRow:
     return user
 
 
-def change(
-    session: WriteSession, principal: Principal, user_id: str, *, role: Role | None, active: bool | None
-) -> MembershipRow:
-    """Give a member another role, or take the access away or back.
+def to_change(session: WriteSession, principal: Principal, user_id: str) -> MembershipRow:
+    """The member whose access the caller wants to change, held until the transaction ends.
 
     Raises:
+        NotFound: there is none.
         Conflict: it is the caller, who might lock the last administrator out.
+        Forbidden: the caller's own access was taken away at the same moment.
     """
-    row = member(session, principal.organisation_id, user_id)
+    locks.hold(session, f"access/{principal.organisation_id}")  # or two take each other's, and nobody is left
+    row = member(session, principal.organisation_id, user_id, lock=True)
     if user_id == principal.user_id:
         raise Conflict("Nobody changes the own access.", remedy="Ask another administrator.")
+    if principal.person_id is not None:
+        own = member(session, principal.organisation_id, principal.person_id, lock=True)
+        if not own.active or Permission.ADMINISTER not in ROLES[own.role]:
+            raise Forbidden("Your own access was changed meanwhile.", remedy="Ask another administrator.")
+    return row
+
+
+def change(session: WriteSession, row: MembershipRow, *, role: Role | None, active: bool | None, by: str) -> None:
+    """Give a member another role, or take the access away or back."""
     row.role = role or row.role
     row.active = row.active if active is None else active
     session.flush()
-    end_what_is_beyond(session, row, by=principal.name)
-    data = {"id": user_id, "email": row.user.email, "what": "access", "role": row.role.value, "active": row.active}
-    events.append(session, None, EventKind.USER, actor=principal.name, data=data)
-    return row
+    end_what_is_beyond(session, row, by=by)
+    email = row.user.email
+    data = {"id": row.user_id, "email": email, "what": "access", "role": row.role.value, "active": row.active}
+    events.append(session, None, EventKind.USER, actor=by, data=data)
 
 
 def end_what_is_beyond(session: WriteSession, member: MembershipRow, *, by: str) -> None:

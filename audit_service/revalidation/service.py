@@ -37,8 +37,10 @@ def revalidate(session: WriteSession, wanted: RevalidationCreate, *, by: str) ->
 def repeat(session: WriteSession, earlier: RunRow, version: ModelVersionRow, *, by: str) -> RevalidationRow:
     """The same terms on another version, as a run of its own."""
     fixed = earlier.plan.content
-    plan = planning.make_plan(session, _same_terms(earlier.plan, version), defined=fixed.metrics, scope=fixed.scope).row
-    run = audits.start(session, RunCreate(plan_id=plan.id), by=by).row
+    made = planning.make_plan(session, _same_terms(earlier.plan, version), defined=fixed.metrics, scope=fixed.scope)
+    if made.is_new:  # whoever planned the terms planned these, whoever repeats them
+        made.row.person_id = earlier.plan.person_id
+    run = audits.start(session, RunCreate(plan_id=made.row.id), by=by).row
     row = RevalidationRow(run=run, earlier_run=earlier)
     session.add(row)
     session.flush()

@@ -2,21 +2,27 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from fastapi.testclient import TestClient
 from sqlalchemy import select, text
 
 from audit_service.db import tables
 from audit_service.db.base import Base
 from audit_service.db.handles import Database, connect
 from audit_service.db.migrating import SCRIPTS, assert_current, migrate
-from audit_service.db.tables import MetricRow
+from audit_service.db.tables import ApprovalRow, MetricRow, PlanRow, RunRow, TokenRow
 from audit_service.domain.manifest import digest
 from audit_service.domain.readings import BUILT_IN
 from audit_service.errors import DatabaseBehind, DatabaseDown
 from tests.folders import free_port
+from tests.identity.made import issue
+from tests.service import Audit
 
 MIGRATIONS = sorted((SCRIPTS / "versions").glob("*.py"))
 
@@ -83,3 +89,27 @@ def test_the_built_in_metrics_are_there_from_the_first_migration_on(database_url
     database.close()
     assert [row.content for row in rows] == list(BUILT_IN)
     assert [row.digest for row in rows] == [digest(metric) for metric in BUILT_IN]
+
+
+def test_who_answers_for_what_is_there_already_is_found_in_the_log(
+    api: TestClient, audit: Audit, database_url: str, operator: Database
+) -> None:
+    plan, run = audit.plan(), audit.run()
+    wanted = {"record": "plan", "plan_id": plan["id"], "digest": plan["digest"]}
+    assert api.post("/v1/approvals", json=wanted).status_code == 201
+    issue(api, role="analyst")
+
+    def people() -> list[Any]:
+        with operator.reading() as session:
+            rows = [session.get_one(PlanRow, plan["id"]).person_id, session.get_one(RunRow, run["id"]).person_id]
+            tokens = session.scalars(select(TokenRow.maker_id).where(TokenRow.role.is_not(None))).all()
+            return [*rows, *tokens, *session.scalars(select(ApprovalRow.prepared_by))]
+
+    before = people()
+    assert len({str(one) for one in before}) == 2  # the administrator, alone and in a list
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.attributes["engine"] = operator.engine
+    command.downgrade(config, "0013")
+    migrate(database_url)
+    assert people() == before

@@ -31,6 +31,12 @@ def test_people_and_tokens_are_managed_from_the_command_line(connected: None) ->
     added = run("users", "add", "anna@bank.example", "--role", "analyst", input="a long secret\na long secret\n")
     assert "anna@bank.example is analyst now." in added.output
     assert "anna@bank.example" in run("users", "list").output
+    assert (
+        run("users", "change", "Anna@bank.example", "--role", "reviewer").output == "anna@bank.example is reviewer.\n"
+    )
+    assert "without access" in run("users", "change", "anna@bank.example", "--no-access").output
+    assert isinstance(run("users", "change", "anna@bank.example").exception, InvalidInput)
+    assert isinstance(run("users", "change", "nobody@bank.example", "--active").exception, NotFound)
     made = run("tokens", "add", "nightly", "--role", "auditor").output.strip()
     assert made.startswith("audit_")
     [listed] = [line for line in run("tokens", "list").output.splitlines() if "nightly" in line]

@@ -1,5 +1,6 @@
 """What a person leaves behind ends with the person's access."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -77,3 +78,16 @@ def test_a_token_that_is_made_while_its_maker_leaves_is_worth_nothing(
                                              "(SELECT maker_id FROM tokens WHERE role = 'analyst')")  # fmt: skip
     answer = api.get("/v1/me", headers=bearer(service["token"]))
     assert (answer.status_code, answer.json()["detail"]) == (401, "The token's maker has no access any more.")
+
+
+def test_two_administrators_never_take_each_others_access_at_once(api: TestClient, eva: dict[str, str]) -> None:
+    people = {one["email"]: one["id"] for one in api.get("/v1/users").json()["items"]}
+    wanted = [(bootstrap.FIRST_EMAIL, eva), ("eva@bank.example", {})]
+
+    def take(email: str, by: dict[str, str]) -> int:
+        path, any_state = f"/v1/users/{people[email]}", {"If-Match": "*"}
+        return api.patch(path, json={"active": False}, headers=by | any_state).status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda one: take(*one), wanted))
+    assert sorted(answers) in ([200, 401], [200, 403])

@@ -8,20 +8,13 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import func
 
-from audit_service.db.handles import Database
-from audit_service.db.tables import MessageRow, OccurrenceRow, TargetRow
-from audit_service.domain.notifications import TargetKind
-from audit_service.domain.plan import Plan
 from audit_service.domain.roles import ROLES, Permission, Role
-from audit_service.domain.schedules import OccurrenceKind
 from audit_service.identity import bootstrap
 from audit_service.identity.permissions import NEEDS
-from tests.findings.made import KEY, add_findings
-from tests.identity.made import add_user, issue
+from tests.identity.made import issue
 from tests.service import Audit, bearer
-from tests.sharing.made import add_bundle
+from tests.things import filled
 
 OPEN = {
     "sign_in",
@@ -58,6 +51,38 @@ def test_an_administrator_may_do_everything_and_an_auditor_changes_nothing(app: 
             assert method == "GET", name
 
 
+def needed(method: str, path: str) -> Permission:  # noqa: PLR0911 - a table of paths
+    """What docs/security.md says of a call, told by its path alone."""
+    if path == "/v1/me" or path.startswith(("/v1/me/", "/v1/sessions")):
+        return Permission.SELF
+    if path.startswith(("/v1/users", "/v1/tokens")):
+        return Permission.ADMINISTER
+    if path.startswith("/v1/events"):
+        return Permission.LOG
+    if "/shares" in path:
+        return Permission.SHARE
+    if path.endswith("/decision"):
+        return Permission.REVIEW
+    if method == "GET":
+        return Permission.READ
+    if path.startswith(("/v1/organisation", "/v1/notification")):
+        return Permission.ADMINISTER
+    if path == "/v1/approvals" or path.endswith(("/responses", "/mitigations")):
+        return Permission.PREPARE
+    running = ("/v1/plans", "/v1/runs", "/v1/schedules", "/v1/occurrences", "/v1/revalidations")
+    return Permission.RUN if path.startswith(running) else Permission.REGISTER
+
+
+def test_each_call_needs_what_the_documents_say(app: FastAPI) -> None:
+    found = {name: NEEDS[name] for _, _, name in calls(app) if name in NEEDS}
+    assert found == {name: needed(method, path) for method, path, name in calls(app) if name in NEEDS}
+    assert {role: sorted(permissions) for role, permissions in ROLES.items() if role is not Role.ADMIN} == {
+        Role.ANALYST: ["prepare", "read", "register", "run", "self"],
+        Role.REVIEWER: ["log", "read", "review", "self", "share"],
+        Role.AUDITOR: ["log", "read", "self"],
+    }
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_each_role_is_let_through_where_the_table_says_so_and_nowhere_else(
     api: TestClient, app: FastAPI, role: Role
@@ -71,52 +96,6 @@ def test_each_role_is_let_through_where_the_table_says_so_and_nowhere_else(
         assert refused == (NEEDS[name] not in ROLES[role]), f"{method} {path}"
 
 
-@pytest.fixture
-def things(audit: Audit, database: Database, api: TestClient) -> dict[str, str]:
-    """The path parameters of things that are there, in one organisation."""
-    run, plan = audit.run(), audit.plan()
-    add_findings(database, run["id"], Plan.model_validate(plan["content"], strict=False))
-    preview = audit.create(
-        f"pair-sets/{plan['pair_set_id']}/previews",
-        {"model_version_id": plan["model_version_id"], "behavior_version_id": plan["behavior_version_id"]},
-    )
-    metric = {"name": "x", "formula": "d", "title": "X", "unit": "nats"}
-    schedule = audit.create("schedules", {"name": "s", "model": "tiny", "behavior": "loan-denial-race"})
-    with database.writing() as session:
-        occurrence = OccurrenceRow(
-            schedule_id=schedule["id"], key="k", kind=OccurrenceKind.TIME, nominal_at=func.now(), due_at=func.now()
-        )
-        target = TargetRow(kind=TargetKind.WEBHOOK, address="https://x", topics=[], secret="s", created_by="x")
-        session.add_all([occurrence, target])
-        session.flush()
-        message = MessageRow(target_id=target.id, topic="test", subject="s", body="{}")
-        session.add(message)
-        session.flush()
-        rows = {"occurrence_id": occurrence.id, "target_id": target.id, "message_id": message.id}
-    return {
-        **rows,
-        "schedule_id": schedule["id"],
-        "deployment_id": audit.create(
-            "deployments", {"model_version_id": plan["model_version_id"], "place": "production"}
-        )["id"],
-        "/model-versions/{version_id}": plan["model_version_id"],
-        "/behavior-versions/{version_id}": plan["behavior_version_id"],
-        "pair_set_id": plan["pair_set_id"],
-        "plan_id": plan["id"],
-        "run_id": run["id"],
-        "preview_id": preview["id"],
-        "metric_id": audit.create("metrics", metric)["id"],
-        "result_id": str(api.get(f"/v1/runs/{run['id']}/results").json()["items"][0]["id"]),
-        "shard_key": KEY,
-        "approval_id": audit.create("approvals", {"record": "plan", "plan_id": plan["id"], "digest": plan["digest"]})[
-            "id"
-        ],
-        "share_id": _share(api, database, run["id"]),
-        "user_id": add_user(api, "anna@bank.example", "analyst")["id"],
-        "token_id": issue(api, role="auditor")["id"],
-    }
-
-
 def test_an_administrator_of_another_organisation_finds_nothing(
     api: TestClient, app: FastAPI, things: dict[str, str]
 ) -> None:
@@ -125,30 +104,16 @@ def test_an_administrator_of_another_organisation_finds_nothing(
     for method, path, name in calls(app):
         if "{" not in path or name in OPEN | EVERYBODYS:
             continue
-        filled = _filled(path, things)
+        real = filled(path, things)
         body = {"json": _body(name)} if method in {"POST", "PATCH", "PUT"} else {}
-        answer = api.request(method, filled, headers=theirs | {"If-Match": "*"}, params=_query(name), **body)
-        assert answer.status_code == 404, f"{method} {filled}: {answer.text}"
+        answer = api.request(method, real, headers=theirs | {"If-Match": "*"}, params=_query(name), **body)
+        assert answer.status_code == 404, f"{method} {real}: {answer.text}"
         if method == "GET" and name != "follow_run":  # which ends with the run
-            assert api.get(filled, params=_query(name)).status_code in {200, 404}, filled
+            assert api.get(real, params=_query(name)).status_code in {200, 404}, real
     for method, path, name in calls(app):
         if method == "GET" and "{" not in path and name.startswith("list_") and name not in EVERYBODYS:
             items = api.get(path, headers=theirs).json()["items"]
             assert not {item.get("id") for item in items} & {*things.values()}, path
-
-
-def _share(api: TestClient, database: Database, run_id: str) -> str:
-    add_bundle(database, run_id)
-    share_id: str = api.post(f"/v1/runs/{run_id}/shares", json={}).json()["id"]
-    return share_id
-
-
-def _filled(path: str, things: dict[str, str]) -> str:
-    """The path with what is there, by the parameter's name or, where names repeat, by the whole path."""
-    for name in re.findall(r"\{(\w+)\}", path):
-        value = things.get(name) or next(value for key, value in things.items() if key in path)
-        path = path.replace(f"{{{name}}}", value)
-    return path
 
 
 def _body(name: str) -> dict[str, Any]:

@@ -208,6 +208,8 @@ class TestVersions:
         with database.reading() as session:
             run = session.get_one(RunRow, one.run_id)
             assert run.plan.model_version_id == version
+            assert run.plan.person_id == session.get_one(RunRow, accepted_run).plan.person_id is not None
+            assert run.person_id is None
 
     def test_a_time_takes_the_newest_version(
         self, everyone: Database, database: Database, audit: Audit, accepted_run: str, model_folder: Path

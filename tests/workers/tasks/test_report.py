@@ -63,6 +63,9 @@ def test_an_edition_is_made_for_new_records_only_and_the_ones_before_stay(
     assert edition.digests == {"en": hashlib.sha256(open_bundle(first)[1]["report.en.pdf"]).hexdigest()}
     assert [check.what for check in verify(second) if not check.held] == []
     assert api.get(f"/v1/runs/{judged}/report").content == files["report.en.pdf"]
+    logged = [one["data"] for one in api.get("/v1/events", params={"kind": "report"}).json()["items"]]
+    assert [(one["what"], one["edition"]) for one in logged] == [("issued", 1), ("issued", 2)]
+    assert logged[0]["digests"] == edition.digests
     assert api.get(f"/v1/runs/{judged}/report", params={"format": "docx"}).content == files["report.en.docx"]
 
 
