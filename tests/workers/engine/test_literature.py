@@ -1,22 +1,24 @@
 """Three mechanisms of the literature, found in a real model: what carries the answer, from where and to where."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from audit_service.domain.circuittasks import TaskPair, parse_circuit_task, task_pairs
 from audit_service.domain.labels import LabelTokens
 from audit_service.domain.sites import SiteKind
 from tests.examples import EXAMPLES
+from workers.commands.circuit import circuit
 from workers.engine.answers import unpatched
-from workers.engine.circuits import edge_scores, faithfulness, largest
+from workers.engine.circuits import SIZES
 from workers.engine.donors import record
 from workers.engine.loading import load_subject
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
-from workers.engine.rolemaps import encode_task, role_maps
 from workers.engine.subject import Subject
-from workers.engine.wiring import Contrast
 
 
 @pytest.fixture(scope="module")
@@ -28,34 +30,69 @@ def _ids(subject: Subject, text: str) -> tuple[int, ...]:
     return tuple(subject.tokenizer(text)["input_ids"])
 
 
-def _ioi() -> list[TaskPair]:
-    return task_pairs(parse_circuit_task((EXAMPLES / "ioi.yaml").read_text(), name="ioi.yaml"))
+@pytest.fixture(scope="module")
+def ioi(demo_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``audit-service circuit examples/ioi.yaml`` writes, of two of its pairs."""
+    folder = tmp_path_factory.mktemp("ioi")
+    task = (EXAMPLES / "ioi.yaml").read_text()
+    (folder / "ioi.yaml").write_text(task.replace("pairs: 6", "pairs: 2"))
+    circuit(folder / "ioi.yaml", out=folder / "out", model=str(demo_model), steps=2, top=1, sample=1, device="cpu")
+    return folder / "out"
 
 
-def test_the_indirect_object_is_told_by_the_repeated_name_first_and_at_the_end_last(subject: Subject) -> None:
-    """Wang et al. 2023: what the second mention tells moves to the end by heads; late heads there write the name."""
-    maps = role_maps(subject, [encode_task(subject, pair) for pair in _ioi()[:2]])
-    assert (maps.d_clean > 1).all()
-    assert (maps.d_corrupt < -1).all()
-    share = dict(zip(maps.roles, maps.residual.T, strict=True))
-    assert (share["B again"][:15] > 0.9).all()
-    assert (np.abs(share["end"][:15]) < 0.1).all()
-    assert (share["end"][25:] > 0.8).all()
-    assert (np.abs(share["B again"][25:]) < 0.1).all()
-    assert all((np.abs(share[role]) < 0.2).all() for role in ("A", "B", "place", "thing"))
-    strongest = np.argsort(-np.abs(maps.heads).max(1))[:4]
-    assert strongest.min() >= subject.anatomy.layers // 2
-    assert maps.heads.min() < -0.05  # heads that speak against the name, as there
+def _unlike_the_literature(found: dict[str, Any]) -> list[str]:
+    """Claims of Wang et al. 2023 that the maps do not bear out.
+
+    What the second mention tells stands there in the early layers and moves to the end by heads, of which the late ones
+    write the name and some speak against it; no other token tells anything.
+    """
+    share = dict(zip(found["roles"], np.array(found["residual_share"]).T, strict=True))
+    heads, layers = np.array(found["head_share"]), len(found["residual_share"])
+    early, late = slice(None, layers // 2), slice(layers - 5, None)
+    others = [share[role] for role in ("A", "B", "place", "thing")]
+    claims = {
+        "the model answers as expected on both prompts": found["answered"] == found["pairs"] == 2,
+        "early layers hold it at the repeated name": (share["B again"][early] > 0.9).all(),
+        "and not at the end": (np.abs(share["end"][early]) < 0.1).all(),
+        "late layers hold it at the end": (share["end"][late] > 0.8).all(),
+        "and no more at the repeated name": (np.abs(share["B again"][late]) < 0.1).all(),
+        "no other token tells": max(np.abs(role).max() for role in others) < 0.2,
+        "the heads that move it are late": np.argsort(-np.abs(heads).max(1))[:4].min() >= layers // 2,
+        "some heads speak against the name": heads.min() < -0.05,
+    }
+    return [claim for claim, holds in claims.items() if not holds]
 
 
-def test_a_hundredth_of_the_edges_carries_most_of_it(subject: Subject) -> None:
-    pair = encode_task(subject, _ioi()[0])
-    contrast = Contrast(subject, pair.clean, pair.corrupt, pair.labels)
-    scores, edges = edge_scores([contrast], steps=2), contrast.graph.edges
-    circuits = np.stack([largest(scores, edges, round(share * int(edges.sum()))) for share in (0.001, 0.01)])
-    small, large = faithfulness([contrast], circuits)
+def test_the_indirect_object_is_told_by_the_repeated_name_first_and_at_the_end_last(ioi: Path) -> None:
+    found = json.loads((ioi / "circuit.json").read_text())
+    assert _unlike_the_literature(found) == []
+    # The claims are ones that a wrong map would not meet: layers or tokens the other way round, effects without sign.
+    wrong = (
+        {"residual_share": found["residual_share"][::-1]},
+        {"roles": found["roles"][::-1]},
+        {"head_share": found["head_share"][::-1]},
+        {"head_share": np.abs(found["head_share"])},
+    )
+    assert all(_unlike_the_literature(found | other) for other in wrong)
+
+
+def test_a_hundredth_of_the_edges_carries_most_of_it(ioi: Path) -> None:
+    found = json.loads((ioi / "circuit.json").read_text())
+    small, large = (found["faithfulness"][SIZES.index(share)] for share in (0.001, 0.01))
     assert 0.05 < small < large
     assert large > 0.7
+    assert found["faithfulness"][-1] == pytest.approx(1, abs=1e-3)
+
+
+def test_the_example_produces_its_figure(ioi: Path) -> None:
+    drawn = (ioi / "circuit.svg").read_text()
+    for title in (
+        "Indirect object identification: 2 pairs",
+        "residual stream, by token",
+        "heads, at all tokens",
+        "B again",
+    ):
+        assert title in drawn
 
 
 def _stream(
