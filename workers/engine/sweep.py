@@ -82,6 +82,8 @@ def map_of(subject: Subject, kind: SiteKind, asked: Asked, *, segments: Sequence
     columns = dict(_columns(subject, kind, asked, segments))
     apart = {at for at in range(layers) if kind in HEAD_KINDS and not heads_of(subject.anatomy, kind, at)}
     starts = [start for start in range(layers - window + 1) if not apart.intersection(range(start, start + window))]
+    if not starts:
+        raise InvalidTrace(f"no {window} neighbouring layers all have heads", remedy="use a narrower window")
     sets = tuple(
         tuple(asked.exchange(Site(kind, layer, head, segment)) for layer in range(start, start + window))
         for start in starts

@@ -312,7 +312,11 @@ _EYES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 _ROPE = {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}}
 TOWERS: dict[str, tuple[str, dict[str, object], tuple[str, dict[str, object]]]] = {
     "gemma3-images": ("gemma3", _EYES, VARIANTS["gemma3"]),
-    "gemma4_unified-images": ("gemma4_unified", {}, ("gemma4_unified_text", _GEMMA4)),
+    "gemma4_unified-images": (
+        "gemma4_unified",
+        {"mm_embed_dim": 16, "mm_posemb_size": 8},
+        ("gemma4_unified_text", _GEMMA4),
+    ),
     "gemma4-images": ("gemma4", {**_EYES, "head_dim": 8}, HYBRIDS["gemma4_text"]),
     "llama4-images": ("llama4", {**_EYES, "vision_output_dim": 16}, HYBRIDS["llama4_text"]),
     "llava-images": ("llava", _EYES, VARIANTS["llama"]),

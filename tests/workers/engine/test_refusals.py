@@ -46,6 +46,8 @@ def test_heads_of_a_layer_that_has_none_are_refused_and_left_out_of_maps() -> No
     subject, pair = tiny("qwen3_5_text"), free_pair(CLEAN, CORRUPT)
     found = map_of(subject, SiteKind.Z, Asked(pair.corrupt, pair.clean), segments=None, window=1)
     assert (found.rows, len(found.sets)) == (("L1",), 4)
+    with pytest.raises(InvalidTrace, match="no 2 neighbouring layers all have heads"):
+        map_of(subject, SiteKind.Z, Asked(pair.corrupt, pair.clean), segments=None, window=2)
     sides = record(subject, CORRUPT), record(subject, CLEAN)
     with pytest.raises(InvalidTrace, match="z at layer 2: the layer has 0 such heads"):
         patch(subject, *sides, [Exchange(SiteKind.Z, 2, 0, (3,), (3,))], labels=labels_of("llama"))
