@@ -72,7 +72,9 @@ _PART = re.compile(r"a(?P<layer>\d+)\.h(?P<head>\d+)(\.(?P<part>[qkv]))?")
 
 def _short(name: str) -> str:
     found = _PART.fullmatch(name)
-    return f"{found['layer']}.{found['head']}" if found else name
+    if found is None:
+        return name
+    return f"{found['layer']}.{found['head']}" + (" kv" if found["part"] in {"k", "v"} else "")
 
 
 def _place(name: str, circuit: DrawnCircuit) -> tuple[float, float]:
