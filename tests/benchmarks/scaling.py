@@ -1,6 +1,6 @@
 """How the cost of a sweep grows with layers, positions, pairs and the model's size.
 
-    python -m tests.benchmarks.scaling [--threads 2] [--device cuda --dtype bfloat16] [--out scaling.svg]
+    python -m tests.benchmarks.scaling [--threads 2] [--device cuda --dtype bfloat16] [--out scaling.svg [--cpu]]
 
 Models have random weights. Each row says how long the cells took, and how much of the bound that is: the time of the
 work that must be done (work.py) at the speed of the largest matrix products of this process. The picture shows seconds
@@ -95,13 +95,14 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--shapes", nargs="*", choices=SHAPES, default=["135m", "360m", "1b"])
     parser.add_argument("--out", type=Path, help="file for the picture (.svg)")
+    parser.add_argument("--cpu", action="store_true", help="draw processor seconds: other work touches them less")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     measure(Setting("warming up", layers=2), device=given.device, dtype=given.dtype)
     rows = [(each, measure(each, device=given.device, dtype=given.dtype)) for each in settings(given.shapes)]
     Console(width=120).print(_table(rows, f"{given.dtype}, {given.device}, {given.threads} threads"))
     if given.out:
-        _draw(rows, given.out)
+        _draw(rows, given.out, cpu=given.cpu)
 
 
 def _table(rows: list[tuple[Setting, Measured]], title: str) -> Table:
@@ -119,16 +120,17 @@ def _table(rows: list[tuple[Setting, Measured]], title: str) -> Table:
     return table
 
 
-def _draw(rows: list[tuple[Setting, Measured]], out: Path) -> None:
+def _draw(rows: list[tuple[Setting, Measured]], out: Path, *, cpu: bool) -> None:
     figure = Figure(figsize=(6.5, 4.5), layout="constrained")
     axes = figure.subplots()
     for varies in dict.fromkeys(setting.varies for setting, _ in rows):
-        mine = sorted((found.work / 1e12, found.seconds) for setting, found in rows if setting.varies == varies)
+        same = [found for setting, found in rows if setting.varies == varies]
+        mine = sorted((found.work / 1e12, found.cpu_seconds if cpu else found.seconds) for found in same)
         axes.loglog(*zip(*mine, strict=True), marker="o", label=varies)
     ends = [min(found.work for _, found in rows), max(found.work for _, found in rows)]
     peak = max(found.peak for _, found in rows)
     axes.loglog([end / 1e12 for end in ends], [end / peak for end in ends], color="grey", label="bound")
-    axes.set(xlabel="work that must be done, TFLOP", ylabel="seconds")
+    axes.set(xlabel="work that must be done, TFLOP", ylabel="processor seconds" if cpu else "seconds")
     axes.legend(title="varies")
     figure.savefig(out)
 

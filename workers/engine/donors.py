@@ -11,9 +11,10 @@ from torch import Tensor
 from workers.engine.attention import Heads, Prefix
 from workers.engine.entry import Entry, enter, same_beginning
 from workers.engine.flight import Flight
+from workers.engine.memory import with_less
 from workers.engine.progress import StopCheck, never_stop
 from workers.engine.runs import Edit, Group, Run, Stage, Tap
-from workers.engine.shelves import Account, Shelf
+from workers.engine.shelves import Account, Memory, Shelf
 from workers.engine.subject import Subject
 
 
@@ -76,8 +77,27 @@ def record_entry(
     neurons: bool = False,
     should_stop: StopCheck = never_stop,
 ) -> Recording:
-    """Run a prompt from its embeddings on, which may have been changed, with edits on the way."""
-    account = Account(subject.memory)
+    """Run a prompt from its embeddings on, which may have been changed, with edits on the way.
+
+    Raises TooLittleMemory if the machine has not even room for one pass of which nothing is kept.
+    """
+
+    def keep(memory: Memory) -> Recording:
+        return _record(subject, entry, edits, memory, neurons=neurons, should_stop=should_stop)
+
+    return with_less(subject.memory, keep)
+
+
+def _record(
+    subject: Subject,
+    entry: Entry,
+    edits: Sequence[Edit],
+    memory: Memory,
+    *,
+    neurons: bool,
+    should_stop: StopCheck,
+) -> Recording:
+    account = Account(memory)
     for mask in {id(call): call.mask for call in entry.calls}.values():
         account.take(mask.nbytes, on_device=mask.is_cuda)
     resid, z, attn_out, mlp_out, hidden = (Shelf[Tensor](account) for _ in range(5))

@@ -6,6 +6,7 @@ What a machine really takes is measured by a calibration (costs.py); runs that d
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -13,11 +14,16 @@ from torch import Tensor, nn
 
 from audit_service.domain.work import largest_flight
 from audit_service.errors import TooLittleMemory
+from workers.engine.shelves import Memory
 from workers.engine.subject import Subject
 
 COPIES = 4
 """Of a row's widths that are alive at once."""
+SHARES = (1.0, 0.25, 0.0)
+"""Of a recording's memory that are tried; what is not kept is computed again when it is read."""
+_REMEDY = "use shorter prompts, a smaller number format, a device with more memory, or several devices"
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 def rows_at_once(subject: Subject, *, length: int) -> int:
@@ -53,12 +59,30 @@ def in_halves(items: Sequence[Item], fly: Callable[[Sequence[Item]], Tensor]) ->
             raise
         if len(items) == 1:
             raise TooLittleMemory(
-                "one patched run does not fit into the memory of this machine",
-                remedy="use shorter prompts, a smaller number format, a device with more memory, or several devices",
+                "one patched run does not fit into the memory of this machine", remedy=_REMEDY
             ) from error
     # Outside of the handler, whose error holds on to the tensors of the flight that failed.
     middle = len(items) // 2
     return torch.cat([in_halves(half, fly) for half in (items[:middle], items[middle:])])
+
+
+def with_less(memory: Memory, keep: Callable[[Memory], Made], shares: Sequence[float] = SHARES) -> Made:
+    """What ``keep`` makes within a recording's memory; of less of it, where the machine has less than was thought.
+
+    Raises:
+        TooLittleMemory: it cannot be made even if nothing is kept.
+    """
+    share, *smaller = shares
+    try:
+        return keep(replace(memory, device=int(memory.device * share), host=int(memory.host * share)))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if not smaller:
+            raise TooLittleMemory(
+                "one pass over a prompt does not fit into the memory of this machine", remedy=_REMEDY
+            ) from error
+    return with_less(memory, keep, smaller)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

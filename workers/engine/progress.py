@@ -32,6 +32,11 @@ def no_progress(done: int, total: int, effect: float) -> None:
     """Say nothing."""
 
 
+def one_of(progress: Progress, number: int, parts: int) -> Progress:
+    """Progress of one of several equal parts, told as that of all of them."""
+    return lambda done, total, effect: progress(number * total + done, parts * total, effect)
+
+
 def never_stop() -> bool:
     """Always go on."""
     return False

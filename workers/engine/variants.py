@@ -14,7 +14,7 @@ from workers.engine.corruptions import mean, noised, zeroed
 from workers.engine.distributions import READOUTS, Readouts
 from workers.engine.donors import record
 from workers.engine.patching import PairEffects, Side, trace_sides
-from workers.engine.progress import Progress, StopCheck, never_stop, no_progress
+from workers.engine.progress import Progress, StopCheck, never_stop, no_progress, one_of
 from workers.engine.subject import Subject
 from workers.engine.tokens import EncodedPair, EncodedPrompt
 
@@ -50,6 +50,7 @@ def trace_variant(
     """
     neurons = any(site.kind is SiteKind.NEURONS for sites in sets for site in sites)
     sides = _sides(subject, encoded, setting, others, neurons=neurons, should_stop=should_stop)
+    draws = setting.tracing.draws(setting.corruption)
     found = [
         trace_sides(
             subject,
@@ -60,10 +61,10 @@ def trace_variant(
             labels=labels,
             mapping=setting.tracing.mapping,
             all_readouts=setting.all_readouts,
-            progress=progress,
+            progress=one_of(progress, draw, draws),
             should_stop=should_stop,
         )
-        for clean, corrupt in sides
+        for draw, (clean, corrupt) in enumerate(sides)
     ]
     if setting.corruption not in {Corruption.MEAN, Corruption.ZERO}:
         return _averaged(found)

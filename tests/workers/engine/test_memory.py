@@ -140,6 +140,51 @@ def test_where_the_system_really_refuses_memory_the_cells_are_the_same() -> None
     assert done.stdout.startswith("halved")
 
 
+TOO_LITTLE_TO_KEEP = """
+import resource
+import psutil, torch
+from tests.workers.engine.test_places import _llama
+from workers.engine.donors import record
+
+torch.set_num_threads(1)
+subject = _llama(layers=150, positions=1024)
+ids = [3 + at % 90 for at in range(1000)]
+record(subject, ids[:10])
+limit = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 24 * 2**20, limit[1]))
+little = record(subject, ids)
+assert not little.z.has(149), "not all of it was kept"
+resource.setrlimit(resource.RLIMIT_AS, limit)
+whole = record(subject, ids)
+assert whole.z.has(149)
+for layer in (0, 80, 149):
+    torch.testing.assert_close(little.z[layer], whole.z[layer], atol=1e-6, rtol=0)
+print("kept less")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not hold a process to its address space")
+def test_where_the_system_refuses_memory_for_a_recording_less_of_it_is_kept() -> None:
+    done = subprocess.run([sys.executable, "-c", TOO_LITTLE_TO_KEEP], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("kept less")
+
+
+def test_a_prompt_that_does_not_fit_even_if_nothing_is_kept_is_an_error_with_a_way_out() -> None:
+    subject = tiny("llama")
+    tries: list[int] = []
+
+    def never_fits(_: nn.Module, __: tuple[Tensor, ...]) -> None:
+        tries.append(1)
+        raise torch.OutOfMemoryError
+
+    handle = subject.anatomy.blocks[1].mlp_in.register_forward_pre_hook(never_fits)
+    with pytest.raises(TooLittleMemory, match="one pass over a prompt"):
+        record(subject, CLEAN)
+    handle.remove()
+    assert len(tries) == 3
+
+
 def test_errors_of_the_processors_allocator_are_known() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60)
