@@ -212,6 +212,9 @@ def gate(
     except AuditError as error:
         _say_error(error)
         raise typer.Exit(CANNOT_TELL) from error
+    except Exception as error:  # status 1 of a mistake of ours would read as the model's
+        err.print_exception()
+        raise typer.Exit(CANNOT_TELL) from error
     if as_json:
         sys.stdout.write(report.model_dump_json(indent=2) + "\n")
     else:

@@ -56,3 +56,13 @@ def test_calibrate_fails_where_a_rate_lies_outside(monkeypatch: pytest.MonkeyPat
     done = RUNNER.invoke(app, ["calibrate", "--audits", "20"])
     assert done.exit_code == 1
     assert "FAIL" in done.output
+
+
+def test_a_gate_that_breaks_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr("audit_service.gate.running.gate_into", broken)
+    done = RUNNER.invoke(app, ["gate", "--model", "m", "--behavior", "b"])
+    assert done.exit_code == 2
+    assert "a mistake of ours" in done.stderr
