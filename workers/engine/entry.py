@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -164,8 +165,18 @@ def _layer_calls(seen: Sequence[dict[str, Any]], length: int) -> tuple[LayerCall
     return tuple(made[key] for key in keys)
 
 
+_MASKS: WeakValueDictionary[tuple[torch.Size, torch.device, int], Tensor] = WeakValueDictionary()
+"""Masks that are in use, by shape, device and how much they let see."""
+
+
+def _shared(mask: Bool[Tensor, "position position"]) -> Bool[Tensor, "position position"]:
+    """The equal mask of another prompt that is in use, if there is one: those of long prompts are large."""
+    known = _MASKS.setdefault((mask.shape, mask.device, int(mask.count_nonzero())), mask)
+    return known if torch.equal(known, mask) else mask
+
+
 def _layer_call(arguments: dict[str, Any], length: int) -> LayerCall:
-    mask = arguments["attention_mask"][0, 0]
+    mask = _shared(arguments["attention_mask"][0, 0])
     by_position = {
         name: value for name, value in arguments.items() if name != "attention_mask" and _is_by_position(value, length)
     }
