@@ -3,11 +3,12 @@
     build/oracle/bin/python -m tests.benchmarks.sweep --model FOLDER [--threads 2] [--seconds 22]
     build/oracle/bin/python -m tests.benchmarks.sweep --shape 1b --device cuda --dtype bfloat16
 
-Every contender patches the same cells of the same pair in one process. Slow ones work on cells drawn over the whole
-sweep, half of their time before ours and half behind it, so that a machine that slows down slows all of them; what they
-do first, such as recording the donor, is not counted. Speeds are per second of the clock, and per second of processor
-time, which other work on the machine touches less. Each contender's cells are compared with ours, and ours with the
-plain hooks'; who deviates by more than the tolerance is marked as wrong.
+Every contender patches the same cells of the same pair. Slow ones work on cells drawn over the whole sweep, half of
+their time before ours and half behind it, so that a machine that slows down slows all of them; what they do first, such
+as recording the donor, is not counted. They share a process of their own that waits while ours works: the engine tells
+the C library of its process to keep freed memory, which their users do not have. Speeds are per second of the clock,
+and per second of processor time, which other work on the machine touches less. Each contender's cells are compared with
+ours, and ours with the plain hooks'; who deviates by more than the tolerance is marked as wrong.
 
 GFLOP/s are those of the work: for ours what must be done (see work.py), for the others a plain forward for each cell.
 The bound is the time of our work at the speed of the largest matrix products that this process reaches. Peers take part
@@ -16,11 +17,15 @@ where they can be imported: `make oracle` makes an environment with them.
 
 import argparse
 import itertools
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import torch
@@ -32,10 +37,12 @@ from audit_service.domain.sites import SiteKind
 from tests.benchmarks import peers
 from tests.benchmarks.peers import Case, Cells, Contender
 from tests.benchmarks.work import SHAPES, matmul_peak, random_model, whole_run, work
+from workers.engine import heap
 from workers.engine.donors import record
-from workers.engine.loading import Subject, load_subject
+from workers.engine.loading import load_subject
 from workers.engine.patching import patch
 from workers.engine.positions import Exchange
+from workers.engine.subject import Subject
 
 CLEAN = (
     "The bank reviews the application for a new loan made by Emily this year. She is 35 years old, has worked as a "
@@ -65,7 +72,38 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
         path = given.model or random_model(given.shape, Path(folder), dtype=given.dtype)
-        _run(_case(path, given.device, given.dtype), given)
+        case = _case(path, given.device, given.dtype)
+        with nullcontext() if given.alone else _others_beside(path, given) as others:
+            _run(case, others, given)
+
+
+@contextmanager
+def _others_beside(path: Path, given: argparse.Namespace) -> Iterator[Connection]:
+    """The other contenders in a process of their own, which ends with the block."""
+    here, there = multiprocessing.Pipe()
+    arguments = there, path, given.device, given.dtype, given.threads
+    process = multiprocessing.get_context("spawn").Process(target=_compete, args=arguments, daemon=True)
+    process.start()
+    there.close()
+    try:
+        yield here
+    finally:
+        process.terminate()
+
+
+def _compete(asked: Connection, path: Path, device: str, dtype: str, threads: int) -> None:
+    """Take (cells, seconds), give what was done in half of the time, wait for a word, and give the other half."""
+    torch.set_num_threads(threads)
+    with mock.patch.object(heap, "keep_freed"):
+        others = _others(_case(path, device, dtype))
+    while True:
+        drawn, seconds = asked.recv()
+        running = {name: run(drawn) for name, run in others.items()}
+        for values in running.values():
+            next(values)
+        asked.send({name: _timed(values, seconds / 2) for name, values in running.items()})
+        asked.recv()
+        asked.send({name: _timed(values, seconds / 2) for name, values in running.items()})
 
 
 def _arguments() -> argparse.Namespace:
@@ -82,9 +120,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(case: Case, given: argparse.Namespace) -> None:
+def _run(case: Case, others: Connection | None, given: argparse.Namespace) -> None:
     console = Console(width=132)
-    others = {} if given.alone else _others(case)
     for kind in given.sites:
         cells = _sweep(case.subject, kind, len(case.clean))
         peak = matmul_peak(case.subject)
@@ -125,15 +162,16 @@ def _sweep(subject: Subject, kind: SiteKind, length: int) -> list[Exchange]:
     return [Exchange(kind, layer, None, (at,), (at,)) for layer in layers for at in everywhere]
 
 
-def _race(case: Case, others: dict[str, Contender], cells: Cells, seconds: float) -> dict[str, Timed]:
+def _race(case: Case, others: Connection | None, cells: Cells, seconds: float) -> dict[str, Timed]:
+    if others is None:
+        return {"audit-service": _timed(_ours(case, cells), seconds=float("inf"))}
     order = [int(number) for number in np.random.default_rng(0).permutation(len(cells))]
-    drawn = [cells[number] for number in order]
-    running = {name: run(drawn) for name, run in others.items()}
-    for values in running.values():
-        next(values)
-    before = {name: _timed(values, seconds / 2) for name, values in running.items()}
+    others.send(([cells[number] for number in order], seconds))
+    before = others.recv()
     ours = _timed(_ours(case, cells), seconds=float("inf"))
-    both = {name: before[name] + _timed(values, seconds / 2) for name, values in running.items()}
+    others.send("go on")
+    behind = others.recv()
+    both = {name: timed + behind[name] for name, timed in before.items()}
     named = {
         name: timed._replace(values={order[number]: value for number, value in timed.values.items()})
         for name, timed in both.items()
