@@ -1,6 +1,7 @@
 """What audits would patch, what a budget leaves of it, and what that takes, without computing an effect."""
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -129,4 +130,4 @@ def _to_write(offered: Offered) -> Iterator[str]:
     if (taken := offered.taken) is None:
         yield "The budget does not pay for the coarsest look: nothing is patched."
         return
-    yield f"In {offered.file}: budget: {{forward_equivalents: {taken.price.forward_equivalents:.1f}}}"
+    yield f"In {offered.file}: budget: {{forward_equivalents: {ceil(10 * taken.price.forward_equivalents) / 10}}}"
