@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from audit_service.auditfiles import read_audit, read_pairs
-from audit_service.audits.schemas import Offer, Offers
+from audit_service.audits.schemas import Offer
 from audit_service.client import Client
+from audit_service.domain.auditfile import AuditFile
 from audit_service.domain.budget import Budget
 from audit_service.domain.forecast import Forecast, fastest
 from audit_service.domain.ladder import Ladder, climb
@@ -62,21 +63,16 @@ def offer_files(files: Sequence[Path], budget: Budget | None, *, console: Consol
         raise InvalidInput("Several audits share one budget.", remedy="Give --minutes or --forward-equivalents.")
     budget = budget or next(iter(own), None)
     with service(get_settings(), wait=True, console=console) as client:
-        found = [_offers(client, file, console) for file in files]
-    return _within([_named(file, one) for file, one in zip(files, found, strict=True)], budget)
+        found = [_offered(client, file, audit, console) for file, audit in audits]
+    return _within(found, budget)
 
 
-def _offers(client: Client, file: Path, console: Console) -> tuple[str, Offers]:
-    audit = read_audit(file)
+def _offered(client: Client, file: Path, audit: AuditFile, console: Console) -> Offered:
     wanted = registered(client, file, audit, console)
     previewed(client, wanted, console)
-    return audit.behavior.name, client.offers(wanted.model_copy(update={"budget": None}))
-
-
-def _named(file: Path, found: tuple[str, Offers]) -> Offered:
-    behavior, offers = found
-    return Offered(file=str(file), behavior=behavior, risk=offers.risk, pairs=offers.pairs, forms=offers.forms,
-                   offers=offers.offers)  # fmt: skip
+    offers = client.offers(wanted.model_copy(update={"budget": None}))
+    return Offered(file=str(file), behavior=audit.behavior.name, risk=offers.risk, pairs=offers.pairs,
+                   forms=offers.forms, offers=offers.offers)  # fmt: skip
 
 
 def _within(found: Sequence[Offered], budget: Budget | None) -> list[Offered]:

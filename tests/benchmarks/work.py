@@ -96,19 +96,20 @@ def whole_run(model: PreTrainedModel, anatomy: Anatomy, length: int) -> float:
     """Operations of one plain forward over a prompt, as those who resume nothing need them for each cell."""
     per_row = _per_row(anatomy.blocks[0].layer)
     layer = length * per_row.whole + per_row.attention * _attended(0, length)
-    head: nn.Linear = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head: nn.Linear = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers does not type it
     return anatomy.layers * layer + 2.0 * length * head.weight.numel()
 
 
 def _per_row(layer: nn.Module) -> PerRow:
-    weights = {name: module.weight.numel() for name, module in layer.named_modules() if isinstance(module, nn.Linear)}
+    linear = {name: module for name, module in layer.named_modules() if isinstance(module, nn.Linear)}
+    weights = {name: module.weight.numel() for name, module in linear.items()}
 
     def operations(*names: str) -> float:
         return 2.0 * sum(count for name, count in weights.items() if name.split(".")[-1] in names)
 
     queries, keys_values, out = operations("q_proj"), operations("k_proj", "v_proj"), operations("o_proj")
     assert min(queries, keys_values, out), "work is counted for models with separate projections"
-    width = next(m.in_features for n, m in layer.named_modules() if n.endswith("o_proj"))  # type: ignore[union-attr]
+    width = next(module.in_features for name, module in linear.items() if name.endswith("o_proj"))
     mlp = 2.0 * sum(weights.values()) - queries - keys_values - out
     return PerRow(queries, keys_values, out, mlp, attention=4.0 * width)
 

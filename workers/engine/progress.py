@@ -37,6 +37,24 @@ def one_of(progress: Progress, number: int, parts: int) -> Progress:
     return lambda done, total, effect: progress(number * total + done, parts * total, effect)
 
 
+class Tally:
+    """Progress of measurements one after another, told as that of all of them with the largest effect so far."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._done, self._largest = 0, 0.0
+
+    def inside(self, cells: int, _: int, effect: float) -> None:
+        """Say where the measurement under way is; a Progress for it."""
+        self._largest = max(self._largest, effect)
+        self._progress(self._done + cells, self._total, self._largest)
+
+    def finished(self, cells: int) -> None:
+        """Count the measurement, which may have been kept from an earlier time and so said nothing."""
+        self._done += cells
+        self._progress(self._done, self._total, self._largest)
+
+
 def never_stop() -> bool:
     """Always go on."""
     return False

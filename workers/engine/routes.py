@@ -15,7 +15,7 @@ from workers.engine.donors import Recording
 from workers.engine.paths import hears, path_patch
 from workers.engine.placing import check, heads_of
 from workers.engine.positions import Exchange, exchange_of
-from workers.engine.progress import Keep, Progress, StopCheck, never_stop, no_progress
+from workers.engine.progress import Keep, Progress, StopCheck, Tally, never_stop, no_progress
 from workers.engine.subject import Subject
 from workers.engine.sweep import Asked
 
@@ -78,17 +78,10 @@ def measure_routes(
     should_stop: StopCheck = never_stop,
 ) -> NDArray[np.float32]:
     """Decision value [path] of all routes, one after another: the mean over sides, (recipient, donor) by draw."""
-    total = sum(len(route.names) for route in routes) * len(sides)
-    done, largest = 0, 0.0
+    tally = Tally(progress, sum(len(route.names) for route in routes) * len(sides))
     found = []
     for draw, (recipient, donor) in enumerate(sides):
         for number, route in enumerate(routes):
-
-            def note(cells: int, _: int, effect: float, before: int = done) -> None:
-                nonlocal largest
-                largest = max(largest, effect)
-                progress(before + cells, total, largest)
-
             patched = partial(
                 path_patch,
                 subject,
@@ -98,11 +91,10 @@ def measure_routes(
                 route.receivers,
                 labels=labels,
                 freeze_mlps=freeze_mlps,
-                progress=note,
+                progress=tally.inside,
                 should_stop=should_stop,
             )
             found.append(keep(f"path.{draw}.{number}", patched))
-            done += len(route.names)
-            progress(done, total, largest)
+            tally.finished(len(route.names))
     means: NDArray[np.float32] = np.concatenate(found).reshape(len(sides), -1).mean(axis=0)
     return means

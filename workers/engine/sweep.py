@@ -20,7 +20,7 @@ from workers.engine.donors import Recording
 from workers.engine.patching import patch_together, read_together
 from workers.engine.placing import heads_of
 from workers.engine.positions import Exchange, exchange_of
-from workers.engine.progress import Keep, Progress, StopCheck, never_stop, no_progress
+from workers.engine.progress import Keep, Progress, StopCheck, Tally, never_stop, no_progress
 from workers.engine.subject import Subject
 from workers.engine.tokens import EncodedPair, EncodedPrompt
 
@@ -139,18 +139,12 @@ def measure(
     chunks = [order[first : first + CELLS_AT_ONCE] for first in range(0, len(order), CELLS_AT_ONCE)]
     total = np.zeros((len(sets), len(READOUTS) if all_readouts else 1))
     work = _Work(subject, sets, labels, all_readouts=all_readouts, should_stop=should_stop)
-    done, largest = 0, 0.0
+    tally = Tally(progress, len(sets) * len(sides))
     for draw, (recipient, donor) in enumerate(sides):
         for number, chunk in enumerate(chunks):
-
-            def note(cells: int, _: int, effect: float, before: int = done) -> None:
-                nonlocal largest
-                largest = max(largest, effect)
-                progress(before + cells, len(sets) * len(sides), largest)
-
-            total[chunk] += keep(f"{draw}.{number}", partial(work.cells, recipient, donor, chunk, note)) / len(sides)
-            done += len(chunk)
-            progress(done, len(sets) * len(sides), largest)
+            compute = partial(work.cells, recipient, donor, chunk, tally.inside)
+            total[chunk] += keep(f"{draw}.{number}", compute) / len(sides)
+            tally.finished(len(chunk))
     return _by_map(maps, total.astype(np.float32))
 
 

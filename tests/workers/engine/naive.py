@@ -196,11 +196,11 @@ def inside(subject: Subject, exchange: Exchange, act: Callable[[Tensor], Tensor]
         return out.contiguous(), pattern
 
     model.set_attn_implementation("eager")
-    home.eager_attention_forward = attend  # type: ignore[attr-defined]
+    home.eager_attention_forward = attend  # type: ignore[attr-defined]  # each family's module has one
     try:
         yield
     finally:
-        home.eager_attention_forward = own  # type: ignore[attr-defined]
+        home.eager_attention_forward = own  # type: ignore[attr-defined]  # each family's module has one
         model.set_attn_implementation(before)
 
 

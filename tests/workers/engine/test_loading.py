@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from audit_service.errors import ControlFailed, InvalidModel
 from tests.workers.engine.models import tiny
 from tests.workers.engine.words import tokenizer
 from workers.engine.loading import describe, load_subject, subject_of
+from workers.engine.subject import Subject
 
 
 @pytest.fixture
@@ -140,27 +141,26 @@ def test_damaged_weights_are_refused(folder: Path) -> None:
         load_subject(folder, device="cpu")
 
 
-@pytest.mark.parametrize("variant", ["bert", "llama-classes"])
-def test_a_classifier_is_loaded_with_its_head(tmp_path: Path, variant: str) -> None:
-    words = tokenizer(beginning=True, end=True)
+def _loaded_as_saved(folder: Path, variant: str, words: PreTrainedTokenizerFast) -> Subject:
+    """The model as it is loaded, which gives the logits that it gave when it was saved."""
     saved = tiny(variant, tokenizer=words, vocabulary=len(words))
-    saved.model.save_pretrained(tmp_path)
-    words.save_pretrained(tmp_path)
-    subject, ids = load_subject(tmp_path, device="cpu"), torch.tensor([[5, 6, 7]])
+    saved.model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    subject, ids = load_subject(folder, device="cpu"), torch.tensor([[5, 6, 7]])
     with torch.no_grad():
         assert torch.equal(subject.model(ids).logits, saved.model(ids).logits)
+    return subject
+
+
+@pytest.mark.parametrize("variant", ["bert", "llama-classes"])
+def test_a_classifier_is_loaded_with_its_head(tmp_path: Path, variant: str) -> None:
+    subject = _loaded_as_saved(tmp_path, variant, tokenizer(beginning=True, end=True))
     assert (subject.anatomy.classifies, subject.anatomy.vocabulary, describe(tmp_path).layers) == (True, 3, 3)
 
 
 @pytest.mark.parametrize("variant", ["gemma3-images", "llama4-images", "qwen3_5-images"])
 def test_of_a_model_that_reads_images_the_language_model_is_run(tmp_path: Path, variant: str) -> None:
-    words = tokenizer()
-    saved = tiny(variant, tokenizer=words, vocabulary=len(words))
-    saved.model.save_pretrained(tmp_path)
-    words.save_pretrained(tmp_path)
-    subject, ids = load_subject(tmp_path, device="cpu"), torch.tensor([[5, 6, 7]])
-    with torch.no_grad():
-        assert torch.equal(subject.model(ids).logits, saved.model(ids).logits)
+    subject = _loaded_as_saved(tmp_path, variant, tokenizer())
     assert (subject.anatomy.layers, describe(tmp_path).layers) == (3, 3)
 
 
