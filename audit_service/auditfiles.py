@@ -9,13 +9,14 @@ from audit_service.domain.pairfiles import parse_pairs
 from audit_service.domain.pairreaders import PairFormat
 from audit_service.domain.pairs import PairSet
 from audit_service.errors import InvalidInput, InvalidModel
+from audit_service.files import read_whole
 from audit_service.settings import get_settings
 
 
 def read_audit(file: Path) -> AuditFile:
     """The audit that a YAML file describes; InvalidInput says what is wrong with it."""
     try:
-        text = _read(file).decode("utf-8-sig")
+        text = read_whole(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{file.name} is not UTF-8.", remedy="Save it as UTF-8.") from error
     return parse_audit_file(text, name=file.name)
@@ -26,7 +27,7 @@ def read_pairs(file: Path, audit: AuditFile) -> PairSet:
     if audit.pairs is None:
         return generate(audit.behavior)
     pair_file = file.parent / audit.pairs
-    return parse_pairs(_read(pair_file), name=audit.behavior.name, file_format=pair_format(pair_file))
+    return parse_pairs(read_whole(pair_file), name=audit.behavior.name, file_format=pair_format(pair_file))
 
 
 def model_path(file: Path, path: str) -> str:
@@ -63,10 +64,3 @@ def pair_format(file: Path) -> PairFormat:
         raise InvalidInput(
             f"{file.name} is no pair file by its name.", remedy="Name it .csv, .jsonl or .json for what it holds."
         ) from error
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from error

@@ -1,4 +1,4 @@
-"""Files that a command leaves behind: whole or not at all."""
+"""Files that a command reads, or leaves behind: whole or not at all."""
 
 import errno
 from collections.abc import Iterable
@@ -8,6 +8,14 @@ from pathlib import Path
 from audit_service.errors import InvalidInput, StorageFull
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def read_whole(path: Path) -> bytes:
+    """Read a file that a user named; InvalidInput if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.", remedy="Check the path.") from error
 
 
 def write_secret(path: Path, text: str) -> None:

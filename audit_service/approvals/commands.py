@@ -9,6 +9,7 @@ import typer
 
 from audit_service.domain.approvals import AcceptanceKind, Decision, Record
 from audit_service.errors import Cancelled, Conflict, InvalidInput
+from audit_service.files import read_whole
 from audit_service.terminal import request, service
 
 if TYPE_CHECKING:
@@ -97,12 +98,7 @@ def decide(
 
 
 def _signed(digest: str | None, file: Path | None) -> str | None:
-    if file is None:
-        return digest
-    try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from error
+    return digest if file is None else hashlib.sha256(read_whole(file)).hexdigest()
 
 
 def _confirmed(what: str, digest: str) -> str:

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from audit_service.domain.pairfiles import plain_problems
 from audit_service.errors import InvalidInput
+from audit_service.files import read_whole
 from audit_service.terminal import request, service
 
 if TYPE_CHECKING:
@@ -50,9 +51,7 @@ def _measured(file: Path) -> tuple["SideEffect", ...]:
     from audit_service.mitigations.schemas import SideEffect  # noqa: PLC0415
 
     try:
-        return TypeAdapter(tuple[SideEffect, ...]).validate_json(file.read_bytes())
-    except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from error
+        return TypeAdapter(tuple[SideEffect, ...]).validate_json(read_whole(file))
     except ValidationError as error:
         raise InvalidInput(
             f"{file} is no list of side effects.",
